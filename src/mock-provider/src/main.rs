@@ -1,0 +1,2 @@
+//! tollgate-mock-provider
+fn main() {}

@@ -1,0 +1,2 @@
+//! tollgate-run
+fn main() {}
