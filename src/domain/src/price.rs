@@ -1,0 +1,358 @@
+//! The price book: what a token costs, by model, service tier, size of the request and modifiers.
+//!
+//! The ledger owns it and prices both ends of a request with it: the hold from bounds, the settle from usage. A model
+//! that is not in it has no price and is refused; nothing here falls back to zero.
+
+use crate::bounds::Bounds;
+use crate::catalogue::{Catalogue, Mode, Model, Provider};
+use crate::ids::ModelName;
+use crate::money::{DecimalError, Multiplier, Nanodollars, Overflow, Picodollars, Price};
+use crate::usage::Usage;
+use chrono::NaiveDate;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// The price book that ships with Tollgate, as JSON.
+pub const BUILT_IN: &str = include_str!("../data/price-book.json");
+
+/// The service tier of a rate where none is named.
+pub const STANDARD: &str = "standard";
+
+/// What the rates of one model are, for one service tier from one size of request on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rate {
+    tier: String,
+    above_tokens: u64,
+    input: Price,
+    cache_read: Price,
+    cache_write_5m: Price,
+    cache_write_1h: Price,
+    output: Price,
+}
+
+/// The prices of one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPrices {
+    rates: Vec<Rate>,
+    multipliers: BTreeMap<String, Multiplier>,
+    web_search: Option<Price>,
+}
+
+/// What changes the price of a request beside its usage. Empty texts are never stored: unset is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Modifiers {
+    /// The service tier: `standard`, `batch`, `flex`, `priority`, ... Unset, `auto` and `default` are standard.
+    pub service_tier: Option<String>,
+    /// `fast`, where the provider has it.
+    pub speed: Option<String>,
+    /// Where inference runs, such as `us`.
+    pub inference_geo: Option<String>,
+}
+
+/// Why there is no price.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PriceError {
+    /// The model is not in the book.
+    #[error("the model has no price")]
+    UnknownModel,
+    /// Web searches were used, or may be, and the model has no price for them.
+    #[error("the model has no price for web searches")]
+    NoWebSearchPrice,
+    /// The cost does not fit an amount.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
+}
+
+/// Why a text is not a price book: which model, which field, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BookError {
+    /// Not JSON of the right shape.
+    #[error("the price book cannot be read: {0}")]
+    Format(String),
+    /// A price that is no price.
+    #[error("price of {model}: {field} {error}")]
+    Decimal {
+        /// The model.
+        model: String,
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        error: DecimalError,
+    },
+    /// A model with no standard rate from zero tokens on.
+    #[error("{0} has no standard rate that begins at 0 tokens")]
+    NoBaseRate(String),
+    /// A name or alias that stands twice.
+    #[error("{0} is named twice")]
+    Ambiguous(String),
+}
+
+/// Every model that has a price, and its price.
+#[derive(Clone, Debug)]
+pub struct PriceBook {
+    catalogue: Catalogue,
+    prices: BTreeMap<ModelName, ModelPrices>,
+}
+
+impl PriceBook {
+    /// Reads a book of the format `tollgate-price-book/1`. Its revision is a digest of the text.
+    ///
+    /// # Errors
+    /// [`BookError`] names the model and the field.
+    pub fn parse(json: &str) -> Result<Self, BookError> {
+        let file: BookFile = serde_json::from_str(json).map_err(|e| BookError::Format(e.to_string()))?;
+        if file.format != "tollgate-price-book/1" {
+            return Err(BookError::Format(format!("unknown format {:?}", file.format)));
+        }
+        let mut models = Vec::new();
+        let mut prices = BTreeMap::new();
+        for entry in file.models {
+            let model_prices = entry.prices()?;
+            let model = entry.into_model();
+            if prices.insert(model.name.clone(), model_prices).is_some() {
+                return Err(BookError::Ambiguous(model.name.to_string()));
+            }
+            models.push(model);
+        }
+        let catalogue = Catalogue::new(revision(json), models).map_err(|e| BookError::Ambiguous(e.0))?;
+        Ok(Self { catalogue, prices })
+    }
+
+    /// The models, without their prices.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Names this content of the book. Never zero.
+    pub fn revision(&self) -> u64 {
+        self.catalogue.revision()
+    }
+
+    fn prices_of(&self, model: &ModelName) -> Result<&ModelPrices, PriceError> {
+        self.prices.get(model).ok_or(PriceError::UnknownModel)
+    }
+
+    /// What `usage` costs.
+    ///
+    /// # Errors
+    /// [`PriceError`].
+    pub fn cost(
+        &self,
+        model: &ModelName,
+        usage: &Usage,
+        modifiers: &Modifiers,
+    ) -> Result<Nanodollars, PriceError> {
+        let prices = self.prices_of(model)?;
+        let input_total = usage.input_total().ok_or(Overflow)?;
+        let rate = prices.rate(modifiers.tier(), input_total)?;
+        let tokens = rate.cost(usage)?;
+        prices.total(tokens, usage.web_searches, &prices.factors(modifiers))
+    }
+
+    /// The most that a request within `bounds` can cost: every token at the dearest class that it can fall into, at the
+    /// dearest size tier that it can reach.
+    ///
+    /// # Errors
+    /// [`PriceError`].
+    pub fn cost_max(
+        &self,
+        model: &ModelName,
+        bounds: &Bounds,
+        modifiers: &Modifiers,
+    ) -> Result<Nanodollars, PriceError> {
+        let prices = self.prices_of(model)?;
+        let mut tokens = Picodollars::ZERO;
+        for rate in prices.rates_up_to(modifiers.tier(), bounds.input_per_call)? {
+            tokens = tokens.max(rate.cost_max(bounds)?);
+        }
+        prices.total(tokens, bounds.web_searches, &prices.factors(modifiers))
+    }
+}
+
+impl Modifiers {
+    fn tier(&self) -> &str {
+        match self.service_tier.as_deref() {
+            None | Some("auto" | "default" | "standard_only" | "on_demand") => STANDARD,
+            Some(tier) => tier,
+        }
+    }
+}
+
+impl ModelPrices {
+    /// The rates of the tier, or the standard ones where the model has none for it, smallest threshold first.
+    fn tier_rates(&self, tier: &str) -> impl Iterator<Item = &Rate> {
+        let tier = if self.rates.iter().any(|rate| rate.tier == tier) { tier } else { STANDARD };
+        let tier = tier.to_owned();
+        self.rates.iter().filter(move |rate| rate.tier == tier)
+    }
+
+    fn rates_up_to(&self, tier: &str, input: u64) -> Result<Vec<&Rate>, PriceError> {
+        let reached = |rate: &&Rate| rate.above_tokens == 0 || rate.above_tokens < input;
+        let rates: Vec<&Rate> = self.tier_rates(tier).filter(reached).collect();
+        if rates.is_empty() { Err(PriceError::UnknownModel) } else { Ok(rates) }
+    }
+
+    /// Beyond a threshold the whole request is priced at that tier.
+    fn rate(&self, tier: &str, input: u64) -> Result<&Rate, PriceError> {
+        let rates = self.rates_up_to(tier, input)?;
+        rates.into_iter().max_by_key(|rate| rate.above_tokens).ok_or(PriceError::UnknownModel)
+    }
+
+    fn factors(&self, modifiers: &Modifiers) -> Vec<Multiplier> {
+        let named = [("speed", &modifiers.speed), ("inference_geo", &modifiers.inference_geo)];
+        let key =
+            |(name, value): (&str, &Option<String>)| value.as_ref().map(|value| format!("{name}:{value}"));
+        named.into_iter().filter_map(key).filter_map(|key| self.multipliers.get(&key).copied()).collect()
+    }
+
+    fn total(
+        &self,
+        tokens: Picodollars,
+        web_searches: u64,
+        factors: &[Multiplier],
+    ) -> Result<Nanodollars, PriceError> {
+        let searches = match (web_searches, self.web_search) {
+            (0, _) => Picodollars::ZERO,
+            (count, Some(price)) => price.times(count),
+            (_, None) => return Err(PriceError::NoWebSearchPrice),
+        };
+        Ok(tokens.scaled(factors)?.plus(searches)?.round_up()?)
+    }
+}
+
+impl Rate {
+    fn cost(&self, usage: &Usage) -> Result<Picodollars, Overflow> {
+        let parts = [
+            (self.input, usage.input),
+            (self.cache_read, usage.cache_read),
+            (self.cache_write_5m, usage.cache_write_5m),
+            (self.cache_write_1h, usage.cache_write_1h),
+            (self.output, usage.output),
+        ];
+        let mut sum = Picodollars::ZERO;
+        for (price, tokens) in parts {
+            sum = sum.plus(price.times(tokens))?;
+        }
+        Ok(sum)
+    }
+
+    /// Fills the dearest class first: at most `cache_write_*` of the input tokens can be writes, all of them can be
+    /// plain input or reads.
+    fn cost_max(&self, bounds: &Bounds) -> Result<Picodollars, Overflow> {
+        let mut classes = [
+            (self.cache_write_1h, bounds.cache_write_1h),
+            (self.cache_write_5m, bounds.cache_write_5m),
+            (self.input, bounds.input),
+            (self.cache_read, bounds.input),
+        ];
+        classes.sort_by_key(|(price, _)| std::cmp::Reverse(*price));
+        let mut left = bounds.input;
+        let mut sum = self.output.times(bounds.output);
+        for (price, at_most) in classes {
+            let tokens = at_most.min(left);
+            left = left.saturating_sub(tokens);
+            sum = sum.plus(price.times(tokens))?;
+        }
+        Ok(sum)
+    }
+}
+
+/// The first 8 bytes of the text's SHA-256; never zero, which stands for "none".
+fn revision(json: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(json.as_bytes()).into();
+    u64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default()).max(1)
+}
+
+#[derive(Deserialize)]
+struct BookFile {
+    format: String,
+    models: Vec<ModelEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelEntry {
+    name: String,
+    provider: Provider,
+    mode: Mode,
+    #[serde(default)]
+    aliases: Vec<String>,
+    context_window: u64,
+    max_output: u64,
+    retired: Option<NaiveDate>,
+    rates: Vec<RateEntry>,
+    #[serde(default)]
+    multipliers: BTreeMap<String, String>,
+    web_search: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateEntry {
+    tier: String,
+    above: u64,
+    input: String,
+    cache_read: Option<String>,
+    cache_write_5m: Option<String>,
+    cache_write_1h: Option<String>,
+    output: String,
+}
+
+impl ModelEntry {
+    fn prices(&self) -> Result<ModelPrices, BookError> {
+        let rates: Vec<Rate> =
+            self.rates.iter().map(|rate| rate.parse(&self.name)).collect::<Result<_, _>>()?;
+        if !rates.iter().any(|rate| rate.tier == STANDARD && rate.above_tokens == 0) {
+            return Err(BookError::NoBaseRate(self.name.clone()));
+        }
+        let decimal = |field| move |error| BookError::Decimal { model: self.name.clone(), field, error };
+        let mut multipliers = BTreeMap::new();
+        for (key, text) in &self.multipliers {
+            multipliers.insert(key.clone(), text.parse().map_err(decimal("multipliers"))?);
+        }
+        let web_search = self.web_search.as_deref().map(Price::from_dollars).transpose();
+        Ok(ModelPrices { rates, multipliers, web_search: web_search.map_err(decimal("web_search"))? })
+    }
+
+    fn into_model(self) -> Model {
+        Model {
+            name: ModelName::new(self.name),
+            provider: self.provider,
+            mode: self.mode,
+            aliases: self.aliases,
+            context_window: self.context_window,
+            max_output: self.max_output,
+            retired: self.retired,
+        }
+    }
+}
+
+impl RateEntry {
+    fn parse(&self, model: &str) -> Result<Rate, BookError> {
+        let price = |field, text: &str| {
+            Price::from_dollars_per_million(text).map_err(|error| BookError::Decimal {
+                model: model.to_owned(),
+                field,
+                error,
+            })
+        };
+        let input = price("input", &self.input)?;
+        // A class without a price of its own costs what input costs; the longer write at least what the shorter does.
+        let or =
+            |field, text: &Option<String>, default| text.as_deref().map_or(Ok(default), |t| price(field, t));
+        let cache_write_5m = or("cache_write_5m", &self.cache_write_5m, input)?;
+        Ok(Rate {
+            tier: self.tier.clone(),
+            above_tokens: self.above,
+            input,
+            cache_read: or("cache_read", &self.cache_read, input)?,
+            cache_write_5m,
+            cache_write_1h: or("cache_write_1h", &self.cache_write_1h, cache_write_5m)?,
+            output: price("output", &self.output)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

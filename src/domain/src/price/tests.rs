@@ -1,0 +1,131 @@
+use super::*;
+
+const BOOK: &str = r#"{
+  "format": "tollgate-price-book/1",
+  "models": [{
+    "name": "claude-x", "provider": "anthropic", "mode": "chat", "aliases": ["x"],
+    "context_window": 1000000, "max_output": 64000,
+    "rates": [
+      {"tier": "standard", "above": 0, "input": "3", "cache_read": "0.3", "cache_write_5m": "3.75", "cache_write_1h": "6", "output": "15"},
+      {"tier": "standard", "above": 200000, "input": "6", "cache_read": "0.6", "cache_write_5m": "7.5", "cache_write_1h": "12", "output": "22.5"},
+      {"tier": "batch", "above": 0, "input": "1.5", "output": "7.5"}
+    ],
+    "multipliers": {"speed:fast": "2", "inference_geo:us": "1.1"},
+    "web_search": "0.01"
+  }, {
+    "name": "plain", "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
+    "rates": [{"tier": "standard", "above": 0, "input": "2", "output": "8"}]
+  }]
+}"#;
+
+fn book() -> PriceBook {
+    PriceBook::parse(BOOK).unwrap()
+}
+
+fn modifiers(tier: &str, speed: &str, geo: &str) -> Modifiers {
+    let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
+    Modifiers { service_tier: text(tier), speed: text(speed), inference_geo: text(geo) }
+}
+
+#[test]
+fn usage_is_priced_by_class_tier_size_and_modifier() {
+    let usage = |input, cache_read, w5, w1, output, web_searches| Usage {
+        input,
+        cache_read,
+        cache_write_5m: w5,
+        cache_write_1h: w1,
+        output,
+        web_searches,
+    };
+    // (usage, modifiers, nano-dollars), each by hand.
+    let table = [
+        (usage(0, 0, 0, 0, 0, 0), modifiers("", "", ""), 0),
+        (usage(1, 0, 0, 0, 0, 0), modifiers("", "", ""), 3_000),
+        (usage(10, 10, 10, 10, 10, 0), modifiers("", "", ""), 30_000 + 3_000 + 37_500 + 60_000 + 150_000),
+        (usage(10, 0, 0, 0, 10, 0), modifiers("auto", "", ""), 180_000),
+        (usage(10, 0, 0, 0, 10, 0), modifiers("batch", "", ""), 90_000),
+        (usage(0, 10, 10, 10, 0, 0), modifiers("batch", "", ""), 45_000),
+        (usage(10, 0, 0, 0, 10, 0), modifiers("unheard-of", "", ""), 180_000),
+        (usage(200_000, 0, 0, 0, 1, 0), modifiers("", "", ""), 600_015_000),
+        (usage(1, 200_000, 0, 0, 1, 0), modifiers("", "", ""), 6_000 + 120_000_000 + 22_500),
+        (usage(10, 0, 0, 0, 0, 0), modifiers("", "fast", ""), 60_000),
+        (usage(10, 0, 0, 0, 0, 2), modifiers("", "fast", "us"), 66_000 + 20_000_000),
+        (usage(0, 1, 0, 0, 0, 0), modifiers("", "", "us"), 330),
+    ];
+    for (usage, modifiers, expected) in table {
+        let cost = book().cost(&ModelName::new("claude-x"), &usage, &modifiers);
+        assert_eq!(cost, Ok(Nanodollars::new(expected)), "{usage:?} {modifiers:?}");
+    }
+}
+
+#[test]
+fn unknown_is_an_error_never_zero() {
+    let none = Modifiers::default();
+    let searched = Usage { web_searches: 1, ..Usage::default() };
+    let cost = |name: &str, usage: &Usage| book().cost(&ModelName::new(name), usage, &none);
+    assert_eq!(cost("gpt-unheard-of", &Usage::default()), Err(PriceError::UnknownModel));
+    assert_eq!(cost("x", &Usage::default()), Err(PriceError::UnknownModel), "an alias is resolved before");
+    assert_eq!(cost("plain", &searched), Err(PriceError::NoWebSearchPrice));
+    let absurd = Usage { input: u64::MAX, ..Usage::default() };
+    assert_eq!(cost("plain", &absurd), Err(PriceError::Overflow(Overflow)));
+    let more = Usage { cache_read: 1, ..absurd };
+    assert_eq!(cost("plain", &more), Err(PriceError::Overflow(Overflow)));
+}
+
+#[test]
+fn a_hold_takes_the_dearest_class_and_size() {
+    let bounds = Bounds {
+        input: 1000,
+        input_per_call: 1000,
+        cache_write_5m: 0,
+        cache_write_1h: 0,
+        output: 10,
+        web_searches: 0,
+    };
+    let table = [
+        (bounds, 3_000_000 + 150_000),
+        (Bounds { cache_write_5m: 400, ..bounds }, 400 * 3_750 + 600 * 3_000 + 150_000),
+        (Bounds { cache_write_5m: 1000, cache_write_1h: 1000, ..bounds }, 6_000_000 + 150_000),
+        (Bounds { input: 200_001, input_per_call: 200_001, ..bounds }, 200_001 * 6_000 + 225_000),
+        (Bounds { input: 400_000, input_per_call: 200_000, ..bounds }, 400_000 * 3_000 + 150_000),
+        (Bounds { web_searches: 3, ..bounds }, 3_150_000 + 30_000_000),
+    ];
+    for (bounds, expected) in table {
+        let hold = book().cost_max(&ModelName::new("claude-x"), &bounds, &Modifiers::default());
+        assert_eq!(hold, Ok(Nanodollars::new(expected)), "{bounds:?}");
+    }
+}
+
+#[test]
+fn a_book_with_a_fault_is_refused_by_name() {
+    let faults = [
+        (BOOK.replace("price-book/1", "price-book/9"), "unknown format"),
+        (BOOK.replace("\"3.75\"", "\"three\""), "price of claude-x: cache_write_5m is not a decimal number"),
+        (BOOK.replace("\"3.75\"", "3.75"), "invalid type: floating point"),
+        (BOOK.replace("\"1.1\"", "\"1.00001\""), "price of claude-x: multipliers has more decimal places"),
+        (
+            BOOK.replace(
+                "\"tier\": \"standard\", \"above\": 0, \"input\": \"2\"",
+                "\"tier\": \"flex\", \"above\": 0, \"input\": \"2\"",
+            ),
+            "plain has no standard rate",
+        ),
+        (BOOK.replace("\"plain\"", "\"claude-x\""), "claude-x is named twice"),
+        (BOOK.replace("\"plain\"", "\"x\""), "x is named twice"),
+        (BOOK.replace("\"web_search\"", "\"web_serch\""), "unknown field"),
+    ];
+    for (json, expected) in faults {
+        let error = PriceBook::parse(&json).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_built_in_book_prices_what_people_name() {
+    let book = PriceBook::parse(BUILT_IN).unwrap();
+    for name in ["claude-sonnet-4", "claude-opus-4", "gpt-4.1", "gpt-4.1-mini"] {
+        let model = book.catalogue().resolve(name).unwrap();
+        let one = Usage { input: 1, output: 1, ..Usage::default() };
+        assert!(book.cost(&model.name, &one, &Modifiers::default()).unwrap() > Nanodollars::ZERO, "{name}");
+    }
+}

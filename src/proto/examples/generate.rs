@@ -1,0 +1,16 @@
+//! Writes `src/generated` from the `.proto` files. Run by `make generate`; the result is committed, so that a
+//! build needs neither protoc nor this program.
+
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let includes = root.join("proto");
+    let files = protox::compile([includes.join("tollgate/ledger/v1/ledger.proto")], [&includes])?;
+    tonic_prost_build::configure()
+        .out_dir(root.join("src/generated"))
+        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .compile_fds(files)?;
+    Ok(())
+}
