@@ -1,4 +1,11 @@
 //! The most that a request can use, before the provider has said a word.
+//!
+//! Text is bounded by its bytes: no tokenizer makes more tokens than there are bytes. Everything else takes the bound
+//! that the provider documents for it, and what has none takes the model's context window.
+
+use crate::api::Api;
+use crate::catalogue::{Model, Provider};
+use crate::request::body::Body;
 
 /// Bounds on the usage of one request, by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,3 +23,99 @@ pub struct Bounds {
     /// Web searches.
     pub web_searches: u64,
 }
+
+impl Bounds {
+    /// The larger of both, field by field.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            input_per_call: self.input_per_call.max(other.input_per_call),
+            cache_write_5m: self.cache_write_5m.max(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
+            output: self.output.max(other.output),
+            web_searches: self.web_searches.max(other.web_searches),
+        }
+    }
+}
+
+/// What the provider adds around every request: role markers, priming, a date.
+const OWN_PROMPT_TOKENS: u64 = 128;
+/// What the provider adds once tools are declared. Anthropic documents up to 804 tokens ("Tool use", pricing table).
+const TOOLS_PROMPT_TOKENS: u64 = 1_024;
+/// What a tool defined by the provider adds beyond its name. Anthropic documents up to 735 ("Computer use", pricing).
+const TOOL_TOKENS: u64 = 768;
+/// Anthropic scales an image down to 4,784 tokens at most ("Vision", image costs of high-resolution models).
+const ANTHROPIC_IMAGE_TOKENS: u64 = 4_784;
+/// OpenAI's dearest image: gpt-4o-mini at high detail, 2,833 + 8 tiles of 5,667 ("Images and vision", token costs).
+const OPENAI_IMAGE_TOKENS: u64 = 48_169;
+/// Gemini: 258 for each 768 x 768 tile of an image of at most 3,072 x 3,072 ("Understand and count tokens"), doubled,
+/// because newer models take a media resolution.
+const GEMINI_IMAGE_TOKENS: u64 = 8_256;
+/// How often Anthropic's server-side loop goes round before it pauses the turn ("Server tools", pause_turn). OpenAI
+/// documents no limit; the same is assumed there, and what goes beyond is recorded as an overrun.
+const SERVER_LOOPS_MAX: u64 = 10;
+/// `max_tokens` of `/v1/completions` where it is not given ("Create completion").
+const COMPLETIONS_OUTPUT_DEFAULT: u64 = 16;
+
+/// The bounds of a request for `model`.
+pub fn of(api: Api, body: &Body, model: &Model) -> Bounds {
+    let features = &body.features;
+    let calls = calls_max(body);
+    let first_call = if features.content_elsewhere || calls > 1 {
+        model.context_window
+    } else {
+        in_the_body(body, model).min(model.context_window)
+    };
+    let input = first_call.saturating_mul(calls);
+    let caches_by_itself = model.provider != Provider::Anthropic;
+    Bounds {
+        input,
+        input_per_call: first_call,
+        cache_write_5m: if features.cache_5m || caches_by_itself { input } else { 0 },
+        cache_write_1h: if features.cache_1h { input } else { 0 },
+        output: output_max(api, body, model),
+        web_searches: match (features.web_search, features.always_searches) {
+            (true, _) => features.server_tool_uses_max.unwrap_or(SERVER_LOOPS_MAX),
+            (false, true) => body.choices,
+            (false, false) => 0,
+        },
+    }
+}
+
+/// How often the provider may call the model for one request.
+fn calls_max(body: &Body) -> u64 {
+    let features = &body.features;
+    let tool_calls =
+        if features.server_tools { features.server_tool_uses_max.unwrap_or(SERVER_LOOPS_MAX) } else { 0 };
+    1_u64.saturating_add(tool_calls).saturating_add(u64::from(features.compaction))
+}
+
+fn in_the_body(body: &Body, model: &Model) -> u64 {
+    let image = match model.provider {
+        Provider::Anthropic => ANTHROPIC_IMAGE_TOKENS,
+        Provider::OpenAi => OPENAI_IMAGE_TOKENS,
+        Provider::Gemini => GEMINI_IMAGE_TOKENS,
+    };
+    let tools = body.features.tools;
+    let tools_prompt = if tools > 0 { TOOLS_PROMPT_TOKENS } else { 0 };
+    body.bytes
+        .saturating_add(OWN_PROMPT_TOKENS)
+        .saturating_add(tools_prompt)
+        .saturating_add(TOOL_TOKENS.saturating_mul(tools))
+        .saturating_add(image.saturating_mul(body.features.images))
+}
+
+fn output_max(api: Api, body: &Body, model: &Model) -> u64 {
+    let per_answer = match (api, body.output_max) {
+        (Api::Embeddings, _) => 0,
+        (_, Some(max)) => max.min(model.max_output),
+        (Api::Completions, None) => COMPLETIONS_OUTPUT_DEFAULT,
+        (_, None) => model.max_output,
+    };
+    let prompts = if api == Api::Completions { body.prompts } else { 1 };
+    per_answer.saturating_mul(body.choices).saturating_mul(prompts)
+}
+
+#[cfg(test)]
+mod tests;
