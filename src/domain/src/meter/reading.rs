@@ -1,0 +1,324 @@
+//! From fields of an answer to a reading.
+
+use super::Reading;
+use crate::api::Api;
+use crate::json::{Sink, Span, Value};
+use crate::price::Modifiers;
+use crate::usage;
+
+/// A field of an answer that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Type,
+    Model,
+    Status,
+    StopReason,
+    Error,
+    ServiceTier,
+    Speed,
+    InferenceGeo,
+    Usage,
+    Input,
+    OutputTokens,
+    Total,
+    CacheRead,
+    CacheWrite,
+    CacheWrite5m,
+    CacheWrite1h,
+    WebSearches,
+    Parts,
+    Part,
+    PartType,
+    PartModel,
+    Choices,
+    Choice,
+    Items,
+    Item,
+    ItemType,
+    ActionType,
+    Output,
+}
+
+/// Counts as the provider names them.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    input: Option<u64>,
+    output: Option<u64>,
+    total: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_5m: Option<u64>,
+    cache_write_1h: Option<u64>,
+    web_searches: Option<u64>,
+}
+
+impl Counts {
+    fn set(&mut self, field: Field, count: u64) {
+        let place = match field {
+            Field::Input => &mut self.input,
+            Field::OutputTokens => &mut self.output,
+            Field::Total => &mut self.total,
+            Field::CacheRead => &mut self.cache_read,
+            Field::CacheWrite => &mut self.cache_write,
+            Field::CacheWrite5m => &mut self.cache_write_5m,
+            Field::CacheWrite1h => &mut self.cache_write_1h,
+            Field::WebSearches => &mut self.web_searches,
+            _ => return,
+        };
+        *place = Some(count);
+    }
+
+    /// The classes of `domain`. Anthropic's input excludes the cache; OpenAI's and Google's include it.
+    fn usage(&self, api: Api, web_searches: u64) -> Option<usage::Usage> {
+        let input = self.input?;
+        let cache_read = self.cache_read.unwrap_or(0);
+        let (cache_write_5m, cache_write_1h) = self.cache_writes();
+        let output = self.output.unwrap_or(0);
+        let (input, output) = match api {
+            Api::Messages => (input, output),
+            _ => {
+                let cached = cache_read.saturating_add(cache_write_5m).saturating_add(cache_write_1h);
+                // Google's total counts thinking that its completion tokens leave out.
+                let beyond_input = self.total.and_then(|total| total.checked_sub(input)).unwrap_or(0);
+                (input.saturating_sub(cached), output.max(beyond_input))
+            }
+        };
+        Some(usage::Usage { input, cache_read, cache_write_5m, cache_write_1h, output, web_searches })
+    }
+
+    /// What is not split by lifetime was written for the shorter one.
+    fn cache_writes(&self) -> (u64, u64) {
+        let long = self.cache_write_1h.unwrap_or(0);
+        let short = self.cache_write_5m.unwrap_or(0);
+        let unsplit = self.cache_write.unwrap_or(0).saturating_sub(short.saturating_add(long));
+        (short.saturating_add(unsplit), long)
+    }
+}
+
+/// One of Anthropic's `usage.iterations`.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    kind: Option<String>,
+    model: Option<String>,
+    counts: Counts,
+}
+
+/// Takes the fields of one answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    api: Api,
+    counts: Counts,
+    parts: Vec<Part>,
+    in_part: bool,
+    model: Option<String>,
+    modifiers: Modifiers,
+    output_bytes: u64,
+    terminal: bool,
+    /// A choice has told why it ended.
+    finished: bool,
+    error: bool,
+    /// Of the present event.
+    event_type: Option<String>,
+    item_type: Option<String>,
+    action_type: Option<String>,
+    /// Web searches among the items of the response itself, and among items told one by one.
+    searches_listed: u64,
+    searches_told: u64,
+    in_list: bool,
+    pub(super) chunk: Chunk,
+}
+
+/// What an event of a chat stream holds, to tell the chunk that only brings usage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) choices_listed: bool,
+    pub(super) choice_seen: bool,
+    pub(super) usage_seen: bool,
+}
+
+/// Parts at most; a provider that lists more is not believed.
+const PARTS_MAX: usize = 64;
+
+impl Reader {
+    pub(super) fn new(api: Api) -> Self {
+        Self {
+            api,
+            counts: Counts::default(),
+            parts: Vec::new(),
+            in_part: false,
+            model: None,
+            modifiers: Modifiers::default(),
+            output_bytes: 0,
+            terminal: false,
+            finished: false,
+            error: false,
+            event_type: None,
+            item_type: None,
+            action_type: None,
+            searches_listed: 0,
+            searches_told: 0,
+            in_list: false,
+            chunk: Chunk::default(),
+        }
+    }
+
+    /// The data `[DONE]` has come.
+    pub(super) fn done(&mut self) {
+        self.terminal = true;
+    }
+
+    /// An event is over.
+    pub(super) fn end_event(&mut self) {
+        match (self.api, self.event_type.take().as_deref()) {
+            (Api::Messages, Some("message_stop")) => self.terminal = true,
+            (Api::Responses, Some("response.completed" | "response.incomplete" | "response.failed")) => {
+                self.terminal = true;
+            }
+            (_, Some("error")) => self.error = true,
+            _ => {}
+        }
+        self.chunk = Chunk::default();
+    }
+
+    /// `complete`: a whole JSON answer has been read.
+    pub(super) fn reading(&self, complete: bool) -> Reading {
+        let web_searches = match self.api {
+            Api::Responses => self.searches_listed.max(self.searches_told),
+            _ => self.counts.web_searches.unwrap_or(0),
+        };
+        let responses_open = self.api == Api::Responses && !self.terminal;
+        // Some servers of chat streams leave `[DONE]` out; a reason to stop and usage say the same.
+        let chat = matches!(self.api, Api::ChatCompletions | Api::Completions);
+        let chat_over = chat && self.finished && self.counts.output.is_some();
+        Reading {
+            usage: self.counts.usage(self.api, web_searches),
+            output_known: self.counts.output.is_some() || self.api == Api::Embeddings,
+            output_bytes: self.output_bytes,
+            model: self.model.clone(),
+            modifiers: self.modifiers.clone(),
+            terminal: self.terminal || chat_over || (complete && !responses_open),
+            error: self.error,
+            extra: self.extra(),
+        }
+    }
+
+    /// Summaries, and calls of other models, are billed but not in the totals.
+    fn extra(&self) -> Vec<(String, usage::Usage)> {
+        let own = self.model.as_deref();
+        let beside = |part: &&Part| {
+            part.kind.as_deref() == Some("compaction")
+                || part.model.as_deref().is_some_and(|m| own != Some(m))
+        };
+        let bill = |part: &Part| {
+            let model = part.model.clone().or_else(|| self.model.clone())?;
+            Some((model, part.counts.usage(self.api, 0)?))
+        };
+        self.parts.iter().filter(beside).filter_map(bill).collect()
+    }
+
+    fn count(&mut self, field: Field, count: u64) {
+        match self.parts.last_mut().filter(|_| self.in_part) {
+            Some(part) => part.counts.set(field, count),
+            None => self.counts.set(field, count),
+        }
+    }
+
+    fn name(&mut self, field: Field, text: &str) {
+        let text = text.to_owned();
+        match field {
+            Field::Type if text == "error" => {
+                self.error = true;
+                self.event_type = Some(text);
+            }
+            Field::Type => self.event_type = Some(text),
+            Field::Model => self.model = Some(text),
+            Field::StopReason => self.finished = true,
+            Field::ServiceTier => self.modifiers.service_tier = Some(text),
+            Field::Speed => self.modifiers.speed = Some(text),
+            Field::InferenceGeo => self.modifiers.inference_geo = Some(text),
+            Field::PartType => {
+                if let Some(part) = self.parts.last_mut() {
+                    part.kind = Some(text);
+                }
+            }
+            Field::PartModel => {
+                if let Some(part) = self.parts.last_mut() {
+                    part.model = Some(text);
+                }
+            }
+            Field::ItemType => self.item_type = Some(text),
+            Field::ActionType => self.action_type = Some(text),
+            // Streams of the Responses API tell their status in every event; only the last one is terminal.
+            Field::Status => {
+                self.terminal = matches!(text.as_str(), "completed" | "incomplete" | "failed" | "cancelled")
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, field: Field) {
+        match field {
+            // Cumulative: the last list wins.
+            Field::Parts => self.parts.clear(),
+            Field::Part if self.parts.len() < PARTS_MAX => {
+                self.parts.push(Part::default());
+                self.in_part = true;
+            }
+            Field::Usage => self.chunk.usage_seen = true,
+            Field::Choices => self.chunk.choices_listed = true,
+            Field::Choice => self.chunk.choice_seen = true,
+            Field::Items => {
+                self.searches_listed = 0;
+                self.in_list = true;
+            }
+            Field::Item => {
+                self.item_type = None;
+                self.action_type = None;
+            }
+            Field::Error => self.error = true,
+            _ => {}
+        }
+    }
+
+    /// Only searches are billed; opening a page that was found is not.
+    fn end_item(&mut self) {
+        let is_search = self.item_type.as_deref() == Some("web_search_call")
+            && matches!(self.action_type.as_deref(), None | Some("search"));
+        let is_told = self.event_type.as_deref() == Some("response.output_item.done");
+        if is_search && self.in_list {
+            self.searches_listed = self.searches_listed.saturating_add(1);
+        } else if is_search && is_told {
+            self.searches_told = self.searches_told.saturating_add(1);
+        }
+    }
+}
+
+impl Sink<Field> for Reader {
+    fn value(&mut self, field: Field, value: Value<'_>, _: Span) {
+        match value {
+            Value::Number(text) => {
+                if let Ok(count) = text.parse() {
+                    self.count(field, count);
+                }
+            }
+            Value::Text(text) if field == Field::Error => self.error |= !text.is_empty(),
+            Value::Text(text) => self.name(field, text),
+            Value::Object | Value::Array => self.begin(field),
+            Value::SkippedText if field == Field::Error => self.error = true,
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, field: Field, _: bool) {
+        match field {
+            Field::Part => self.in_part = false,
+            Field::Item => self.end_item(),
+            Field::Items => self.in_list = false,
+            _ => {}
+        }
+    }
+
+    fn text_seen(&mut self, _: Field, bytes: u64) {
+        self.output_bytes = self.output_bytes.saturating_add(bytes);
+    }
+}
