@@ -4,7 +4,7 @@
 use crate::account::AccountLabel;
 use crate::api::Api;
 use crate::bounds::Bounds;
-use crate::catalogue::Provider;
+use crate::catalogue::{Catalogue, Provider};
 use crate::ids::{HoldId, KeyDigest, ModelName, Tag};
 use crate::money::Nanodollars;
 use crate::policy::{Amounts, Policy};
@@ -41,6 +41,8 @@ pub struct HoldAsk {
     pub end_user: Option<String>,
     /// The client's product name.
     pub client: Option<String>,
+    /// The catalogue that the model was resolved by; zero: none.
+    pub catalogue_revision: u64,
 }
 
 /// The ledger's word on an ask.
@@ -55,8 +57,8 @@ pub enum Verdict {
     },
     /// It is not.
     Denied(HoldDenied),
-    /// The policy version was old; here is the present one.
-    Stale(Box<Policy>),
+    /// The policy version was old; here is the present one, and the catalogue where that changed too.
+    Stale(Box<Policy>, Option<Box<Catalogue>>),
 }
 
 /// Why a hold was refused.

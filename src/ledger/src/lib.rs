@@ -1,1 +1,6 @@
-//! tollgate-ledger
+//! The ledger: it holds the authoritative budgets, decides every hold on its own rows, and keeps the journal.
+//!
+//! [`store`] is where the books are kept, `rules` what may be written into them; `service` speaks to the filter and
+//! `admin` to people and their scripts.
+
+pub mod store;

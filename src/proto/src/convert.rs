@@ -227,6 +227,7 @@ impl TryFrom<v1::HoldRequest> for HoldAsk {
             session: text("session", ask.session)?,
             end_user: text("end_user", ask.end_user)?,
             client: text("client", ask.client)?,
+            catalogue_revision: ask.catalogue_revision,
         })
     }
 }
@@ -251,6 +252,7 @@ impl From<HoldAsk> for v1::HoldRequest {
             end_user: ask.end_user.unwrap_or_default(),
             client: ask.client.unwrap_or_default(),
             reports: Vec::new(),
+            catalogue_revision: ask.catalogue_revision,
         }
     }
 }
@@ -478,7 +480,8 @@ impl TryFrom<v1::hold_response::Verdict> for Verdict {
             v1::hold_response::Verdict::Denied(denied) => Self::Denied(denied.try_into()?),
             v1::hold_response::Verdict::Stale(stale) => {
                 let policy = stale.policy.ok_or(invalid("stale.policy", "is missing"))?;
-                Self::Stale(Box::new(policy.try_into()?))
+                let catalogue = stale.catalogue.map(Catalogue::try_from).transpose()?;
+                Self::Stale(Box::new(policy.try_into()?), catalogue.map(Box::new))
             }
         })
     }
@@ -491,7 +494,10 @@ impl From<Verdict> for v1::hold_response::Verdict {
                 Self::Held(v1::Held { amount_nanodollars: amount.get(), expires_at_ms: expires_at.unix_ms() })
             }
             Verdict::Denied(denied) => Self::Denied(denied.into()),
-            Verdict::Stale(policy) => Self::Stale(v1::Stale { policy: Some((*policy).into()) }),
+            Verdict::Stale(policy, catalogue) => Self::Stale(v1::Stale {
+                policy: Some((*policy).into()),
+                catalogue: catalogue.as_deref().map(Into::into),
+            }),
         }
     }
 }

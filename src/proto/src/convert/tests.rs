@@ -26,6 +26,7 @@ fn ask() -> HoldAsk {
         session: Some("s".into()),
         end_user: Some("u".into()),
         client: Some("claude-cli".into()),
+        catalogue_revision: 7,
     }
 }
 
@@ -94,7 +95,7 @@ fn verdicts_survive_the_wire() {
         amounts: Some(amounts),
     };
     let held = Verdict::Held { amount: Nanodollars::new(7), expires_at: Timestamp::new(8) };
-    for verdict in [held, Verdict::Denied(denied), Verdict::Stale(Box::new(policy))] {
+    for verdict in [held, Verdict::Denied(denied), Verdict::Stale(Box::new(policy), None)] {
         let message = v1::hold_response::Verdict::from(verdict.clone());
         assert_eq!(Verdict::try_from(message), Ok(verdict));
     }

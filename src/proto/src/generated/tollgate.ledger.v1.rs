@@ -77,6 +77,9 @@ pub struct HoldRequest {
     /// Reports that were waiting in the filter; applied first, in the same transaction.
     #[prost(message, repeated, tag = "16")]
     pub reports: ::prost::alloc::vec::Vec<ReportEvent>,
+    /// The catalogue that the filter resolved the model by; zero: none.
+    #[prost(uint64, tag = "17")]
+    pub catalogue_revision: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HoldResponse {
@@ -145,6 +148,9 @@ pub struct Amounts {
 pub struct Stale {
     #[prost(message, optional, tag = "1")]
     pub policy: ::core::option::Option<Policy>,
+    /// Set when the filter's is not this one.
+    #[prost(message, optional, tag = "2")]
+    pub catalogue: ::core::option::Option<Catalogue>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReportRequest {

@@ -1,10 +1,10 @@
 //! Writes `src/generated` from the `.proto` files. Run by `make generate`; the result is committed, so that a
-//! build needs neither protoc nor this program.
+//! build needs neither protoc nor this program. A package of its own: it must build while the library does not.
 
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let includes = root.join("proto");
     let files = protox::compile([includes.join("tollgate/ledger/v1/ledger.proto")], [&includes])?;
     tonic_prost_build::configure()

@@ -1,0 +1,2 @@
+//! The ledger binary; `main` only wires.
+fn main() {}

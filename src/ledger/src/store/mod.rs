@@ -1,0 +1,131 @@
+//! Where the books are kept: the contract that every store fulfils.
+//!
+//! A store decides nothing. It reads the rows that one message concerns, lets `crate::rules` decide on them, and writes
+//! what was decided, all in one transaction; several messages may share the transaction, and each is then decided on what
+//! the ones before it left.
+
+mod record;
+
+pub use record::*;
+
+use std::future::Future;
+use tollgate_domain::catalogue::Catalogue;
+use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
+use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::policy::{Exhausted, Policy};
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was written, or nobody can know whether it was: ask again, every message is idempotent.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The message can never be carried out.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// No such account or key.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// The name is taken, or the account is in use.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// What [`Store::lookup`] knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nobody knows it.
+    Unknown,
+    /// A virtual key.
+    Known {
+        /// `None`: the caller's version stands.
+        policy: Option<Policy>,
+        /// An account on which nothing is left.
+        exhausted: Option<Exhausted>,
+    },
+}
+
+/// Where the books are kept.
+///
+/// - **All or nothing.** Each call is one transaction; a call that returns an error has changed nothing, except that
+///   [`StoreError::Unavailable`] leaves open whether it has.
+/// - **Acknowledged means durable.** A call returns `Ok` only after its transaction has been committed and synced.
+/// - **Serial.** The outcome is that of some order of the calls, one after another.
+/// - **Time.** The store reads its clock after it has its rows, so that a window cannot end between the two, and never
+///   earlier than the latest entry of its journal.
+pub trait Store: Send + Sync + 'static {
+    /// Applies the reports that came along, in order, then decides the hold. A refused hold changes no balance.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] where the id names a hold with another fingerprint.
+    fn hold(
+        &self,
+        ask: HoldAsk,
+        reports: Vec<Report>,
+    ) -> impl Future<Output = Result<(Verdict, Vec<Outcome>), StoreError>> + Send;
+
+    /// Applies reports in order, with one outcome for each. A report that can never be applied does not hinder the others.
+    fn report(&self, reports: Vec<Report>) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+
+    /// The policy of a key, unless its version is `known_version`, and whether nothing is left on one of its accounts.
+    fn lookup(
+        &self,
+        key: KeyDigest,
+        known_version: Vec<u8>,
+    ) -> impl Future<Output = Result<Found, StoreError>> + Send;
+
+    /// The models that have a price.
+    fn catalogue(&self) -> &Catalogue;
+
+    /// Makes an account; a key account comes with its credential.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where the id, the key or the key's alias is taken, [`StoreError::NotFound`] for an owner that does not exist.
+    fn create(&self, account: NewAccount) -> impl Future<Output = Result<AccountRecord, StoreError>> + Send;
+
+    /// Changes an account. What the change leaves unset stays.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`].
+    fn update(
+        &self,
+        account: AccountRef,
+        change: AccountChange,
+    ) -> impl Future<Output = Result<AccountRecord, StoreError>> + Send;
+
+    /// Deletes accounts, all of them or none; a key's credential is refused from then on. Their entries stay, and so does
+    /// what they spent on the accounts above. An account that other accounts belong to takes its keys with it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] names the first that does not exist.
+    fn delete(
+        &self,
+        accounts: Vec<AccountRef>,
+    ) -> impl Future<Output = Result<Vec<AccountRecord>, StoreError>> + Send;
+
+    /// The account, with its balances in the windows of this moment.
+    fn account(
+        &self,
+        account: AccountRef,
+    ) -> impl Future<Output = Result<Option<AccountRecord>, StoreError>> + Send;
+
+    /// Accounts in the order of their making, and how many there are over all pages.
+    fn accounts(
+        &self,
+        filter: AccountFilter,
+        page: Page,
+    ) -> impl Future<Output = Result<(Vec<AccountRecord>, u64), StoreError>> + Send;
+
+    /// Requests that were charged, newest first.
+    fn spend_logs(
+        &self,
+        filter: SpendFilter,
+        page: Page,
+    ) -> impl Future<Output = Result<Vec<SpendRecord>, StoreError>> + Send;
+
+    /// What was spent under each tag; a request counts under every tag that it carries.
+    fn spend_by_tag(
+        &self,
+        filter: SpendFilter,
+    ) -> impl Future<Output = Result<Vec<TagSpend>, StoreError>> + Send;
+}
