@@ -3,4 +3,6 @@
 //! [`store`] is where the books are kept, `rules` what may be written into them; `service` speaks to the filter and
 //! `admin` to people and their scripts.
 
+pub mod admin;
+pub mod master;
 pub mod store;
