@@ -129,3 +129,91 @@ fn the_built_in_book_prices_what_people_name() {
         assert!(book.cost(&model.name, &one, &Modifiers::default()).unwrap() > Nanodollars::ZERO, "{name}");
     }
 }
+
+#[test]
+fn the_built_in_book_has_the_providers_own_prices() {
+    let book = PriceBook::parse(BUILT_IN).unwrap();
+    // (model, dollars per million tokens of: input, cache read, write 5 min, write 1 h, output), from the price pages
+    // of Anthropic, OpenAI and Google.
+    let table = [
+        ("claude-sonnet-4-20250514", ["3", "0.3", "3.75", "6", "15"]),
+        ("claude-opus-4-20250514", ["15", "1.5", "18.75", "30", "75"]),
+        ("claude-haiku-4-5-20251001", ["1", "0.1", "1.25", "2", "5"]),
+        ("claude-haiku-5-5", ["0.1", "0.01", "0.125", "0.2", "0.5"]),
+        ("claude-opus-4-8", ["5", "0.5", "6.25", "10", "25"]),
+        ("claude-opus-5-5", ["4", "0.2", "5", "8", "20"]),
+        ("claude-sonnet-5-5", ["2", "0.1", "2.5", "4", "10"]),
+        ("claude-fable-5-1", ["10", "0.25", "12.5", "20", "50"]),
+        ("gpt-4.1", ["2", "0.5", "2", "2", "8"]),
+        ("gpt-4.1-mini", ["0.4", "0.1", "0.4", "0.4", "1.6"]),
+        ("gpt-5", ["1.25", "0.125", "1.25", "1.25", "10"]),
+        ("gpt-5.2-codex", ["1.75", "0.175", "1.75", "1.75", "14"]),
+        ("gpt-5.6", ["4", "0.4", "5", "10", "20"]),
+        ("gemini-2.5-pro", ["1.25", "0.125", "1.25", "1.25", "10"]),
+        ("gemini-3.1-pro-preview", ["2", "0.2", "2", "2", "12"]),
+        ("gemini-3.8-flash", ["0.75", "0.075", "0.75", "0.75", "3.75"]),
+        ("text-embedding-3-small", ["0.02", "0.02", "0.02", "0.02", "0"]),
+    ];
+    for (name, prices) in table {
+        let model = book.catalogue().resolve(name).unwrap();
+        assert_eq!(model.name.as_str(), name);
+        let classes = [
+            Usage { input: 1000, ..Usage::default() },
+            Usage { cache_read: 1000, ..Usage::default() },
+            Usage { cache_write_5m: 1000, ..Usage::default() },
+            Usage { cache_write_1h: 1000, ..Usage::default() },
+            Usage { output: 1000, ..Usage::default() },
+        ];
+        for (usage, price) in classes.iter().zip(prices) {
+            let expected = Price::from_dollars_per_million(price).unwrap().times(1000).round_up().unwrap();
+            let cost = book.cost(&model.name, usage, &Modifiers::default());
+            assert_eq!(cost, Ok(expected), "{name} {usage:?}");
+        }
+    }
+}
+
+#[test]
+fn every_model_of_the_built_in_book_can_be_held_and_settled() {
+    let book = PriceBook::parse(BUILT_IN).unwrap();
+    let models = book.catalogue().models();
+    assert!(models.len() >= 150, "{}", models.len());
+    for model in models {
+        assert!(model.context_window > 0, "{}", model.name);
+        assert!(model.max_output > 0 || model.mode == Mode::Embedding, "{}", model.name);
+        let largest = Usage { input: model.context_window, output: model.max_output, ..Usage::default() };
+        let bounds = Bounds {
+            input: largest.input,
+            input_per_call: largest.input,
+            output: largest.output,
+            ..Bounds::default()
+        };
+        for tier in ["standard", "batch", "flex", "priority", "ultrafast"] {
+            let cost = book.cost(&model.name, &largest, &modifiers(tier, "", "")).unwrap();
+            let hold = book.cost_max(&model.name, &bounds, &modifiers(tier, "", "")).unwrap();
+            assert!(Nanodollars::ZERO < cost && cost <= hold, "{} {tier}", model.name);
+        }
+    }
+}
+
+#[test]
+fn names_without_a_date_reach_the_model_that_anthropic_serves() {
+    let book = PriceBook::parse(BUILT_IN).unwrap();
+    for (name, served) in [
+        ("claude-sonnet-4", "claude-sonnet-4-20250514"),
+        ("claude-opus-4-0", "claude-opus-4-20250514"),
+        ("claude-haiku-4-5", "claude-haiku-4-5-20251001"),
+        ("claude-opus-4-6-20260205", "claude-opus-4-6"),
+        ("anthropic/claude-opus-4-20250514", "claude-opus-4-20250514"),
+        ("gpt-4.1-mini", "gpt-4.1-mini"),
+        ("gpt-4.1-mini-2025-04-14", "gpt-4.1-mini-2025-04-14"),
+        ("gemini/gemini-2.5-flash", "gemini-2.5-flash"),
+    ] {
+        assert_eq!(book.catalogue().resolve(name).map(|m| m.name.as_str()), Some(served), "{name}");
+    }
+    let retired = |name: &str| book.catalogue().resolve(name).unwrap().retired;
+    assert_eq!(retired("claude-sonnet-4"), NaiveDate::from_ymd_opt(2026, 10, 14));
+    assert_eq!(retired("claude-opus-4"), NaiveDate::from_ymd_opt(2026, 10, 14));
+    assert_eq!(retired("claude-sonnet-5-5"), None);
+    assert!(book.catalogue().resolve("gemini-exp-1114").is_none(), "a price of zero is no price");
+    assert!(book.catalogue().resolve("gpt-5.5-cyber").is_none(), "a model without a size has no bound");
+}
