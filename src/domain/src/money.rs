@@ -195,6 +195,24 @@ pub struct Scaled {
 }
 
 impl Scaled {
+    /// No cost.
+    pub const ZERO: Self = Self { numerator: 0, denominator: 1 };
+
+    /// Adds a cost with factors of its own, exactly.
+    ///
+    /// # Errors
+    /// [`Overflow`] beyond `u128`.
+    pub fn plus_scaled(self, other: Self) -> Result<Self, Overflow> {
+        // Both denominators are powers of 1000: the larger is a multiple of the smaller.
+        let denominator = self.denominator.max(other.denominator);
+        let widen = |part: Self| {
+            let factor = denominator.checked_div(part.denominator)?;
+            part.numerator.checked_mul(factor)
+        };
+        let sum = widen(self).zip(widen(other)).and_then(|(a, b)| a.checked_add(b));
+        sum.map(|numerator| Self { numerator, denominator }).ok_or(Overflow)
+    }
+
     /// Adds a cost that the factors do not touch.
     ///
     /// # Errors

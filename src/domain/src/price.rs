@@ -6,7 +6,7 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{Catalogue, Mode, Model, Provider};
 use crate::ids::ModelName;
-use crate::money::{DecimalError, Multiplier, Nanodollars, Overflow, Picodollars, Price};
+use crate::money::{DecimalError, Multiplier, Nanodollars, Overflow, Picodollars, Price, Scaled};
 use crate::usage::Usage;
 use chrono::NaiveDate;
 use serde::Deserialize;
@@ -48,6 +48,17 @@ pub struct Modifiers {
     pub speed: Option<String>,
     /// Where inference runs, such as `us`.
     pub inference_geo: Option<String>,
+}
+
+/// One part of a request's bill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The model that it is billed as.
+    pub model: &'a ModelName,
+    /// What was used of it.
+    pub usage: &'a Usage,
+    /// What changes its price.
+    pub modifiers: &'a Modifiers,
 }
 
 /// Why there is no price.
@@ -143,11 +154,33 @@ impl PriceBook {
         usage: &Usage,
         modifiers: &Modifiers,
     ) -> Result<Nanodollars, PriceError> {
-        let prices = self.prices_of(model)?;
-        let input_total = usage.input_total().ok_or(Overflow)?;
-        let rate = prices.rate(modifiers.tier(), input_total)?;
-        let tokens = rate.cost(usage)?;
-        prices.total(tokens, usage.web_searches, &prices.factors(modifiers))
+        self.cost_of_parts(&[Part { model, usage, modifiers }])
+    }
+
+    /// What a request costs that was billed in parts: their exact sum, rounded up once.
+    ///
+    /// # Errors
+    /// [`PriceError`] of the first part without a price.
+    pub fn cost_of_parts(&self, parts: &[Part<'_>]) -> Result<Nanodollars, PriceError> {
+        let mut sum = Scaled::ZERO;
+        for part in parts {
+            sum = sum.plus_scaled(self.unrounded(part)?)?;
+        }
+        Ok(sum.round_up()?)
+    }
+
+    fn unrounded(&self, part: &Part<'_>) -> Result<Scaled, PriceError> {
+        let prices = self.prices_of(part.model)?;
+        let input_total = part.usage.input_total().ok_or(Overflow)?;
+        let rate = prices.rate(part.modifiers.tier(), input_total)?;
+        let tokens = rate.cost(part.usage)?;
+        prices.total(tokens, part.usage.web_searches, &prices.factors(part.modifiers))
+    }
+
+    /// Whether the book has rates of its own for the model and the service tier, instead of the standard ones.
+    pub fn knows(&self, model: &ModelName, modifiers: &Modifiers) -> bool {
+        let tier = modifiers.tier();
+        self.prices.get(model).is_some_and(|prices| prices.rates.iter().any(|rate| rate.tier == tier))
     }
 
     /// The most that a request within `bounds` can cost: every token at the dearest class that it can fall into, at the
@@ -166,7 +199,7 @@ impl PriceBook {
         for rate in prices.rates_up_to(modifiers.tier(), bounds.input_per_call)? {
             tokens = tokens.max(rate.cost_max(bounds)?);
         }
-        prices.total(tokens, bounds.web_searches, &prices.factors(modifiers))
+        Ok(prices.total(tokens, bounds.web_searches, &prices.factors(modifiers))?.round_up()?)
     }
 }
 
@@ -211,13 +244,13 @@ impl ModelPrices {
         tokens: Picodollars,
         web_searches: u64,
         factors: &[Multiplier],
-    ) -> Result<Nanodollars, PriceError> {
+    ) -> Result<Scaled, PriceError> {
         let searches = match (web_searches, self.web_search) {
             (0, _) => Picodollars::ZERO,
             (count, Some(price)) => price.times(count),
             (_, None) => return Err(PriceError::NoWebSearchPrice),
         };
-        Ok(tokens.scaled(factors)?.plus(searches)?.round_up()?)
+        Ok(tokens.scaled(factors)?.plus(searches)?)
     }
 }
 

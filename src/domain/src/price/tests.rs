@@ -217,3 +217,49 @@ fn names_without_a_date_reach_the_model_that_anthropic_serves() {
     assert!(book.catalogue().resolve("gemini-exp-1114").is_none(), "a price of zero is no price");
     assert!(book.catalogue().resolve("gpt-5.5-cyber").is_none(), "a model without a size has no bound");
 }
+
+#[test]
+fn parts_are_summed_before_they_are_rounded() {
+    let book = PriceBook::parse(
+        r#"{"format": "tollgate-price-book/1", "models": [
+            {"name": "cheap", "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
+             "rates": [{"tier": "standard", "above": 0, "input": "0.0001", "output": "0.0001"}],
+             "multipliers": {"speed:fast": "1.5"}},
+            {"name": "dear", "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
+             "rates": [{"tier": "standard", "above": 0, "input": "2", "output": "8"}]}]}"#,
+    )
+    .unwrap();
+    let (cheap, dear) = (ModelName::new("cheap"), ModelName::new("dear"));
+    let (plain, fast) = (modifiers("", "", ""), modifiers("", "fast", ""));
+    let usage = |input| Usage { input, ..Usage::default() };
+    // 100 pico-dollars a token: (model, tokens, modifiers) of each part, and nano-dollars together.
+    type Row<'a> = (&'a [(&'a ModelName, u64, &'a Modifiers)], i64);
+    let table: [Row<'_>; 6] = [
+        (&[], 0),
+        (&[(&cheap, 1, &plain)], 1),
+        (&[(&cheap, 5, &plain), (&cheap, 5, &plain)], 1),
+        (&[(&cheap, 5, &plain), (&cheap, 6, &plain)], 2),
+        (&[(&cheap, 4, &fast), (&cheap, 4, &plain)], 1),
+        (&[(&dear, 1, &plain), (&cheap, 1, &fast)], 2_001),
+    ];
+    for (parts, expected) in table {
+        let usages: Vec<Usage> = parts.iter().map(|(_, tokens, _)| usage(*tokens)).collect();
+        let parts = parts.iter().zip(&usages);
+        let parts: Vec<_> =
+            parts.map(|((model, _, modifiers), usage)| Part { model, usage, modifiers }).collect();
+        assert_eq!(book.cost_of_parts(&parts), Ok(Nanodollars::new(expected)), "{parts:?}");
+    }
+    let missing = ModelName::new("missing");
+    let parts = [Part { model: &missing, usage: &usage(1), modifiers: &plain }];
+    assert_eq!(book.cost_of_parts(&parts), Err(PriceError::UnknownModel));
+}
+
+#[test]
+fn the_book_says_whether_it_knows_a_tier() {
+    let book = book();
+    let (x, plain) = (ModelName::new("claude-x"), ModelName::new("plain"));
+    assert!(book.knows(&x, &modifiers("", "", "")) && book.knows(&x, &modifiers("batch", "", "")));
+    assert!(book.knows(&plain, &modifiers("auto", "", "")));
+    assert!(!book.knows(&plain, &modifiers("batch", "", "")));
+    assert!(!book.knows(&ModelName::new("missing"), &modifiers("", "", "")));
+}
