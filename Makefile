@@ -1,0 +1,35 @@
+# Thin: every target is a script of .make/, which installs what it needs into the per-user cache.
+# Dependencies are compiled once per Cargo.lock and compiler, not once per clone: the target folder is in the cache.
+ifndef CARGO_TARGET_DIR
+export CARGO_TARGET_DIR := $(shell .make/target-dir)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: run build test check lint bench generate soak help
+
+run: ## serve everything on one loopback port (TOLLGATE_PORT, 4000)
+	@exec .make/run
+
+build: ## the release binaries and the filter, into target/bin
+	@exec .make/build
+
+test: ## every test: Rust, the filter in a real Envoy, the official SDKs
+	@exec .make/test
+
+check: ## the fast part: format, clippy, unit tests
+	@exec .make/check
+
+lint: ## format, clippy, licences and advisories, the proto, generated code, the filter's imports
+	@exec .make/lint
+
+bench: ## speed and memory against plain Envoy
+	@exec .make/bench
+
+generate: ## rewrite the generated code
+	@exec .make/generate
+
+soak: ## the long forms of the tests
+	@exec .make/soak
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
