@@ -6,6 +6,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{delete, get, post, put};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,12 +45,12 @@ async fn release(State(mock): State<Arc<Mock>>) -> Json<Value> {
     Json(json!({"released": mock.gate.release()}))
 }
 
-async fn defaults(
-    State(mock): State<Arc<Mock>>,
-    Json(defaults): Json<BTreeMap<String, String>>,
-) -> Result<StatusCode, (StatusCode, String)> {
+async fn defaults(State(mock): State<Arc<Mock>>, body: Bytes) -> Result<StatusCode, (StatusCode, String)> {
+    let bad = |error: String| (StatusCode::BAD_REQUEST, error);
+    let defaults: BTreeMap<String, String> =
+        serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?;
     let defaults: Vec<(String, String)> = defaults.into_iter().collect();
-    Script::parse(&HeaderMap::new(), &defaults).map_err(|error| (StatusCode::BAD_REQUEST, error))?;
+    Script::parse(&HeaderMap::new(), &defaults).map_err(bad)?;
     *mock.defaults.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(defaults);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Requests that are kept.
@@ -14,11 +14,15 @@ const ENTRIES_MAX: usize = 20_000;
 /// Bodies beyond are kept as a size.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Bytes of all bodies that are kept; the oldest requests go first.
+const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// The requests so far.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     entries: Mutex<VecDeque<Arc<Entry>>>,
     count: AtomicU64,
+    body_bytes: AtomicUsize,
 }
 
 /// One request.
@@ -94,11 +98,21 @@ impl Log {
         }
         let entry = Arc::new(Entry::new(number, parts));
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= ENTRIES_MAX {
-            entries.pop_front();
+        while entries.len() >= ENTRIES_MAX || self.body_bytes.load(Ordering::Relaxed) > BODIES_BYTES_MAX {
+            let Some(oldest) = entries.pop_front() else { break };
+            self.body_bytes.fetch_sub(oldest.body_bytes(), Ordering::Relaxed);
         }
         entries.push_back(Arc::clone(&entry));
         Some(entry)
+    }
+
+    /// Its body has come.
+    pub(crate) fn body(&self, entry: &Entry, bytes: &Bytes) {
+        let kept = (bytes.len() <= BODY_BYTES_MAX).then(|| Bytes::copy_from_slice(bytes));
+        let size = kept.as_ref().map_or(0, Bytes::len);
+        // Counted before it can be dropped, so that the sum never falls below zero.
+        self.body_bytes.fetch_add(size, Ordering::Relaxed);
+        let _ = entry.body.set(Body { size: bytes.len(), bytes: kept });
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -106,7 +120,9 @@ impl Log {
     }
 
     pub(crate) fn forget(&self) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        for entry in self.entries.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            self.body_bytes.fetch_sub(entry.body_bytes(), Ordering::Relaxed);
+        }
         self.count.store(0, Ordering::Relaxed);
     }
 
@@ -132,9 +148,8 @@ impl Entry {
         }
     }
 
-    pub(crate) fn body(&self, bytes: &Bytes) {
-        let kept = (bytes.len() <= BODY_BYTES_MAX).then(|| bytes.clone());
-        let _ = self.body.set(Body { size: bytes.len(), bytes: kept });
+    fn body_bytes(&self) -> usize {
+        self.body.get().and_then(|body| body.bytes.as_ref()).map_or(0, Bytes::len)
     }
 
     pub(crate) fn answered(&self, status: u16, tokens: Option<Tokens>) {
@@ -180,7 +195,8 @@ mod tests {
     fn the_log_is_bounded_and_counts_on() {
         let log = Log::default();
         for _ in 0..ENTRIES_MAX + 5 {
-            log.arrived(&parts(), false).unwrap().body(&Bytes::from_static(b"{}"));
+            let entry = log.arrived(&parts(), false).unwrap();
+            log.body(&entry, &Bytes::from_static(b"{}"));
         }
         let shown = log.show();
         assert_eq!(shown.as_array().unwrap().len(), ENTRIES_MAX);
@@ -188,14 +204,16 @@ mod tests {
         assert_eq!(log.count(), 20_005);
         log.forget();
         assert_eq!((log.count(), log.show()), (0, json!([])));
+        assert_eq!(log.body_bytes.load(Ordering::Relaxed), 0);
         assert!(log.arrived(&parts(), true).is_none());
         assert_eq!(log.count(), 1);
     }
 
     #[test]
     fn a_large_body_is_kept_as_a_size() {
-        let entry = Entry::new(1, &parts());
-        entry.body(&Bytes::from(vec![b' '; BODY_BYTES_MAX + 1]));
+        let log = Log::default();
+        let entry = log.arrived(&parts(), false).unwrap();
+        log.body(&entry, &Bytes::from(vec![b' '; BODY_BYTES_MAX + 1]));
         let shown = entry.show();
         assert_eq!((&shown["body_bytes"], &shown["body"]), (&json!(65_537), &Value::Null));
         assert_eq!((&shown["query"], &shown["answer"]["state"]), (&json!("beta=true"), &json!("waiting")));

@@ -137,7 +137,7 @@ async fn provider(State(mock): State<Arc<Mock>>, request: axum::extract::Request
         return plain(StatusCode::BAD_REQUEST, "the body did not arrive whole".to_owned());
     };
     if let Some(entry) = &entry {
-        entry.body(&body);
+        mock.log.body(entry, &body);
     }
     let path = parts.uri.path();
     let answer = answer(path, &parts.method, &parts.headers, &body, &script, &mock.options.keys, number);
@@ -305,4 +305,4 @@ fn limited(pieces: Vec<Bytes>, limit: usize) -> Vec<Bytes> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -73,7 +73,7 @@ fn text_bytes(value: &Value) -> usize {
 }
 
 /// Four bytes each, so that bytes and tokens keep a known ratio.
-const WORDS: [&str; 8] = ["the ", "gate", " is ", "open", " for", " all", " who", " pay"];
+const WORDS: [&str; 8] = ["the ", "bar ", "and ", "all ", "who ", "pay ", "may ", "go, "];
 
 /// Tokens that are put in words at most, whatever is counted: an absurd count needs no absurd answer.
 const WORDS_MAX: u64 = 200_000;

@@ -26,7 +26,7 @@ pub(crate) fn google_embeddings(request: &Request<'_>) -> Result<Answer, Refusal
 }
 
 fn answer(request: &Request<'_>) -> Answer {
-    let tokens = Tokens { output: 0, reasoning: 0, ..request.tokens(&[]) };
+    let tokens = Tokens { input: request.tokens(&[]).input, ..Tokens::default() };
     let inputs = match request.body.get("input") {
         Some(Value::Array(items)) if items.iter().all(Value::is_string) => items.len(),
         _ => 1,
