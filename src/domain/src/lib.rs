@@ -24,6 +24,7 @@ pub mod api;
 pub mod bounds;
 pub mod catalogue;
 pub mod decision;
+pub mod estimate;
 pub mod hold;
 pub mod ids;
 pub mod json;
