@@ -1,0 +1,33 @@
+//! `/health/*`: for probes, which have no key.
+
+use super::App;
+use crate::store::{AccountRef, Store};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tollgate_domain::account::AccountKind;
+
+/// A store that takes longer is as good as away: a hold waits no longer for it either.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `GET /health/liveliness` and `GET /health/liveness`
+pub(crate) async fn alive() -> Json<&'static str> {
+    Json("I'm alive!")
+}
+
+/// `GET /health/readiness`: whether the store answers.
+pub(crate) async fn ready<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
+    // No account has this id; looking for it reads the store.
+    let read = app.store.account(AccountRef::Id(AccountKind::Organization, String::new()));
+    match tokio::time::timeout(READ_TIMEOUT, read).await {
+        Ok(Ok(_)) => Json(json!({"status": "healthy", "db": "connected"})).into_response(),
+        Ok(Err(_)) | Err(_) => {
+            let body = Json(json!({"status": "unhealthy", "db": "disconnected"}));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}

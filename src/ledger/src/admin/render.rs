@@ -1,0 +1,266 @@
+//! Accounts as answers show them: LiteLLM's fields, with every amount exact to the nano-dollar.
+
+use super::terms::main_duration;
+use crate::store::{AccountRecord, LimitRecord};
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tollgate_domain::ids::Tag;
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::time::Timestamp;
+
+/// An amount as a JSON number, written from its decimal text: no float could hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Money(pub(crate) Nanodollars);
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(self.0.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// One of an account's limits beside the main one.
+#[derive(Debug, Serialize)]
+pub(crate) struct LimitView {
+    budget_duration: Option<String>,
+    max_budget: Money,
+    spend: Money,
+    pending: Money,
+    reset_at: Option<String>,
+}
+
+impl From<&LimitRecord> for LimitView {
+    fn from(limit: &LimitRecord) -> Self {
+        Self {
+            budget_duration: limit.spec.duration.clone(),
+            max_budget: Money(limit.spec.amount),
+            spend: Money(limit.posted),
+            pending: Money(limit.pending),
+            reset_at: limit.period.end.and_then(Timestamp::to_rfc3339),
+        }
+    }
+}
+
+/// What every kind of account shows.
+#[derive(Debug, Serialize)]
+pub(crate) struct AccountView {
+    spend: Money,
+    pending: Money,
+    max_budget: Option<Money>,
+    soft_budget: Option<Money>,
+    budget_duration: Option<String>,
+    budget_reset_at: Option<String>,
+    budget_limits: Vec<LimitView>,
+    models: Vec<String>,
+    tags: Vec<String>,
+    rpm_limit: Option<u64>,
+    tpm_limit: Option<u64>,
+    blocked: bool,
+    metadata: Map<String, Value>,
+    created_by: String,
+    created_at: Option<String>,
+    updated_at: Option<String>,
+    last_active: Option<String>,
+}
+
+impl AccountView {
+    /// The account, whose metadata the caller may have taken fields from that it shows by itself.
+    pub(crate) fn new(record: &AccountRecord, mut metadata: Map<String, Value>) -> Self {
+        // Between two windows `spend` shows that of `budget_duration`, else the whole life.
+        let (reset_at, spend, pending) = match &record.main {
+            Some((period, posted, pending)) => (period.end, *posted, *pending),
+            None => (None, record.posted, record.pending),
+        };
+        let main = record.limits.iter().find(|limit| limit.spec.main);
+        let soft_budget = soft_budget(&mut metadata);
+        let tags: Vec<String> = record.spec.tags.iter().map(Tag::to_string).collect();
+        if !tags.is_empty() {
+            metadata.insert("tags".to_owned(), tags.clone().into());
+        }
+        Self {
+            spend: Money(spend),
+            pending: Money(pending),
+            max_budget: main.map(|main| Money(main.spec.amount)),
+            soft_budget,
+            budget_duration: main_duration(record),
+            budget_reset_at: reset_at.and_then(Timestamp::to_rfc3339),
+            budget_limits: record.limits.iter().filter(|l| !l.spec.main).map(LimitView::from).collect(),
+            models: record.spec.models.clone(),
+            tags,
+            rpm_limit: record.spec.rpm_limit,
+            tpm_limit: record.spec.tpm_limit,
+            blocked: record.spec.blocked,
+            metadata,
+            created_by: record.created_by.clone(),
+            created_at: record.created_at.to_rfc3339(),
+            updated_at: record.updated_at.to_rfc3339(),
+            last_active: record.last_active_at.and_then(Timestamp::to_rfc3339),
+        }
+    }
+}
+
+/// The soft budget, which is kept as a text in the metadata.
+fn soft_budget(metadata: &mut Map<String, Value>) -> Option<Money> {
+    let amount = metadata.get("soft_budget")?.as_str()?.parse().ok()?;
+    metadata.remove("soft_budget");
+    Some(Money(amount))
+}
+
+/// A key. Its secret is not among the fields: nobody keeps it.
+#[derive(Debug, Serialize)]
+pub(crate) struct KeyView {
+    pub(super) token: Option<String>,
+    pub(super) key_name: Option<String>,
+    pub(super) key_alias: Option<String>,
+    user_id: Option<String>,
+    pub(super) team_id: Option<String>,
+    organization_id: Option<String>,
+    pub(super) expires: Option<String>,
+    #[serde(flatten)]
+    account: AccountView,
+}
+
+impl KeyView {
+    /// The key, whose team belongs to this organization.
+    pub(crate) fn new(record: &AccountRecord, team_organization: Option<String>) -> Self {
+        let spec = &record.spec;
+        Self {
+            token: token(record),
+            key_name: record.credential.as_ref().map(|credential| credential.name.clone()),
+            key_alias: spec.alias.clone(),
+            user_id: spec.owners.user.clone(),
+            team_id: spec.owners.team.clone(),
+            organization_id: spec.owners.organization.clone().or(team_organization),
+            expires: spec.expires_at.and_then(Timestamp::to_rfc3339),
+            account: AccountView::new(record, spec.metadata.clone()),
+        }
+    }
+}
+
+/// The digest of an account's key: what LiteLLM calls its token.
+pub(crate) fn token(record: &AccountRecord) -> Option<String> {
+    record.credential.as_ref().map(|credential| credential.digest.to_string())
+}
+
+/// A team.
+#[derive(Debug, Serialize)]
+pub(crate) struct TeamView {
+    team_id: String,
+    team_alias: Option<String>,
+    organization_id: Option<String>,
+    admins: Value,
+    members: Value,
+    members_with_roles: Value,
+    #[serde(flatten)]
+    account: AccountView,
+}
+
+impl From<&AccountRecord> for TeamView {
+    fn from(record: &AccountRecord) -> Self {
+        let mut metadata = record.spec.metadata.clone();
+        let mut list = |name| metadata.remove(name).unwrap_or_else(|| Value::Array(Vec::new()));
+        Self {
+            team_id: record.id.clone(),
+            team_alias: record.spec.alias.clone(),
+            organization_id: record.spec.owners.organization.clone(),
+            admins: list("admins"),
+            members: list("members"),
+            members_with_roles: list("members_with_roles"),
+            account: AccountView::new(record, metadata),
+        }
+    }
+}
+
+/// A user.
+#[derive(Debug, Serialize)]
+pub(crate) struct UserView {
+    user_id: String,
+    user_alias: Option<String>,
+    user_email: Value,
+    user_role: Value,
+    sso_user_id: Value,
+    organization_id: Option<String>,
+    teams: Value,
+    #[serde(flatten)]
+    account: AccountView,
+}
+
+impl From<&AccountRecord> for UserView {
+    fn from(record: &AccountRecord) -> Self {
+        let mut metadata = record.spec.metadata.clone();
+        let mut field = |name| metadata.remove(name).unwrap_or_default();
+        Self {
+            user_id: record.id.clone(),
+            user_alias: record.spec.alias.clone(),
+            user_email: field("user_email"),
+            user_role: field("user_role"),
+            sso_user_id: field("sso_user_id"),
+            organization_id: record.spec.owners.organization.clone(),
+            teams: Some(field("teams")).filter(|teams| !teams.is_null()).unwrap_or_else(|| Vec::<Value>::new().into()),
+            account: AccountView::new(record, metadata),
+        }
+    }
+}
+
+/// The budget of an organization, in the table of its own that LiteLLM shows it in.
+#[derive(Debug, Serialize)]
+struct BudgetTable {
+    budget_id: Option<String>,
+    max_budget: Option<Money>,
+    soft_budget: Option<Money>,
+    budget_duration: Option<String>,
+    budget_reset_at: Option<String>,
+    rpm_limit: Option<u64>,
+    tpm_limit: Option<u64>,
+}
+
+/// An organization.
+#[derive(Debug, Serialize)]
+pub(crate) struct OrganizationView {
+    organization_id: String,
+    organization_alias: Option<String>,
+    budget_id: Option<String>,
+    updated_by: String,
+    litellm_budget_table: BudgetTable,
+    #[serde(flatten)]
+    account: AccountView,
+}
+
+impl From<&AccountRecord> for OrganizationView {
+    fn from(record: &AccountRecord) -> Self {
+        let account = AccountView::new(record, record.spec.metadata.clone());
+        Self {
+            organization_id: record.id.clone(),
+            organization_alias: record.spec.alias.clone(),
+            budget_id: None,
+            updated_by: record.created_by.clone(),
+            litellm_budget_table: BudgetTable {
+                budget_id: None,
+                max_budget: account.max_budget,
+                soft_budget: account.soft_budget,
+                budget_duration: account.budget_duration.clone(),
+                budget_reset_at: account.budget_reset_at.clone(),
+                rpm_limit: account.rpm_limit,
+                tpm_limit: account.tpm_limit,
+            },
+            account,
+        }
+    }
+}
+
+/// An answer with what a caller should know beside it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Warned<T> {
+    /// The answer.
+    #[serde(flatten)]
+    pub(crate) answer: T,
+    /// What is not as it seems.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
+}
+
+/// An instant to the millisecond, as spend logs carry it.
+pub(crate) fn instant(at: Timestamp) -> Option<String> {
+    at.to_utc().map(|at| at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
