@@ -5,6 +5,7 @@
 //! the ones before it left.
 
 mod record;
+pub mod sqlite;
 
 pub use record::*;
 

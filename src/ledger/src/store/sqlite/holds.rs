@@ -1,0 +1,355 @@
+//! Holds and the reports on them, each inside the transaction of the whole batch.
+
+use super::code::Failure;
+use super::journal::{Entry, Kind};
+use super::memory::Books;
+use super::rows::{Closing, HoldRow, NewHold};
+use crate::rules::admission::{self, Refusal, denied};
+use crate::rules::charge;
+use crate::rules::standing::{Message, NOT_THE_OWNER, Standing, Step, step};
+use crate::store::{HoldState, StoreError};
+use rusqlite::{OptionalExtension, params};
+use tollgate_domain::catalogue::Catalogue;
+use tollgate_domain::hold::{
+    DenialReason, End, Event, HoldAsk, HoldDenied, Outcome, Report, Settlement, Verdict,
+};
+use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::time::Timestamp;
+use tollgate_domain::usage::Usage;
+
+/// The same id, asked for by another request.
+pub(super) const OTHER_FINGERPRINT: &str = "hold_id names another request";
+
+/// How long a void of an unknown hold is remembered: twice what the rule asks for.
+const TOMBSTONE_MS: i64 = 48 * 3_600_000;
+/// Rows that one sweep touches at most, so that it never holds up a batch.
+const SWEEP_MAX: i64 = 256;
+
+/// What the books know of a hold's id.
+enum Found {
+    Unknown,
+    Tombstone(KeyDigest),
+    Hold(Box<HoldRow>),
+}
+
+impl Found {
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Unknown => Standing::Unknown,
+            Self::Tombstone(_) => Standing::Tombstone,
+            Self::Hold(row) => Standing::Known(row.state),
+        }
+    }
+
+    fn owner(&self) -> Option<&KeyDigest> {
+        match self {
+            Self::Unknown => None,
+            Self::Tombstone(digest) => Some(digest),
+            Self::Hold(row) => Some(&row.digest),
+        }
+    }
+}
+
+impl Books<'_> {
+    fn find(&self, id: &HoldId) -> rusqlite::Result<Found> {
+        if let Some(row) = HoldRow::find(self.file, id)? {
+            return Ok(Found::Hold(Box::new(row)));
+        }
+        let tombstone = self
+            .file
+            .prepare_cached("SELECT digest FROM tombstone WHERE id = ?1")?
+            .query_row([id.as_bytes()], |row| super::code::digest(row, 0))
+            .optional()?;
+        Ok(tombstone.map_or(Found::Unknown, Found::Tombstone))
+    }
+
+    /// Applies the reports, then decides the hold.
+    pub(super) fn hold(
+        &mut self,
+        ask: &HoldAsk,
+        reports: &[Report],
+    ) -> Result<(Verdict, Vec<Outcome>), Failure> {
+        let found = self.find(&ask.id)?;
+        // Before the reports, because an error must leave nothing changed.
+        if let Found::Hold(row) = &found
+            && !row.is_of(ask)
+        {
+            return Err(StoreError::Invalid(OTHER_FINGERPRINT).into());
+        }
+        let outcomes = self.report(reports)?;
+        let found =
+            if reports.iter().any(|report| report.hold == ask.id) { self.find(&ask.id)? } else { found };
+        let verdict = match (step(found.standing(), Message::Hold), found) {
+            (Step::Repeat, Found::Hold(row)) => {
+                Verdict::Held { amount: row.terms.amount, expires_at: row.expires_at }
+            }
+            (Step::Decide, _) => self.decide(ask)?,
+            _ => Verdict::Denied(denied(DenialReason::HoldEnded)),
+        };
+        Ok((verdict, outcomes))
+    }
+
+    fn decide(&mut self, ask: &HoldAsk) -> Result<Verdict, Failure> {
+        let Some(key) = self.key(&ask.key)? else {
+            return Ok(Verdict::Denied(denied(DenialReason::KeyUnknown)));
+        };
+        let now = self.now();
+        let amount = match admission::judge(ask, &key.policy, &self.ground.book, now) {
+            Ok(amount) => amount,
+            Err(Refusal::Denied(denied)) => return Ok(Verdict::Denied(denied)),
+            Err(Refusal::Stale) => {
+                let catalogue = self.ground.book.catalogue();
+                let newer = ask.catalogue_revision != catalogue.revision();
+                let catalogue = newer.then(|| Box::new(Catalogue::clone(catalogue)));
+                return Ok(Verdict::Stale(Box::new(key.policy.clone()), catalogue));
+            }
+        };
+        let balances = self.current_balances(&key.accounts, now)?;
+        let would_deny = match self.afford(amount, &balances, now)? {
+            Ok(would_deny) => would_deny,
+            Err(denied) => return Ok(Verdict::Denied(denied)),
+        };
+        let expires_at = now.plus_ms(self.ground.hold_ttl_ms);
+        let hold = self.next_hold();
+        self.record(Entry { pending: amount, ..Entry::new(Kind::Hold, now, hold, &balances) })?;
+        NewHold {
+            hold,
+            ask,
+            owners: key.owners,
+            pinned: &key.policy.tags,
+            price_revision: self.ground.book.revision(),
+            balances: &balances,
+            amount,
+            would_deny,
+            created_at: now,
+            expires_at,
+        }
+        .insert(self.file)?;
+        Ok(Verdict::Held { amount, expires_at })
+    }
+
+    fn afford(
+        &mut self,
+        amount: Nanodollars,
+        balances: &[i64],
+        now: Timestamp,
+    ) -> rusqlite::Result<Result<Option<DenialReason>, HoldDenied>> {
+        let limits = self.limits_over(balances, now)?;
+        Ok(admission::afford(amount, self.counted(&limits)))
+    }
+
+    /// Applies reports in order, with one outcome for each.
+    pub(super) fn report(&mut self, reports: &[Report]) -> Result<Vec<Outcome>, Failure> {
+        let outcome = |report: &Report| match self.apply(report) {
+            // An amount that does not fit: nothing was written, and never will be.
+            Err(Failure::Refused(StoreError::Invalid(reason))) => Ok(Outcome::Rejected(reason)),
+            applied => applied,
+        };
+        reports.iter().map(outcome).collect()
+    }
+
+    fn apply(&mut self, report: &Report) -> Result<Outcome, Failure> {
+        let found = self.find(&report.hold)?;
+        if found.owner().is_some_and(|owner| *owner != report.key) {
+            return Ok(Outcome::Rejected(NOT_THE_OWNER));
+        }
+        let last = if let Found::Hold(row) = &found { row.sequence } else { 0 };
+        let message = match &report.event {
+            Event::Adjust { .. } => Message::Adjust { sequence: report.sequence, last },
+            Event::Settle(_) => Message::Settle,
+            Event::Void { .. } => Message::Void,
+        };
+        match (step(found.standing(), message), found, &report.event) {
+            (Step::Resize, Found::Hold(row), Event::Adjust { usage, output_seen }) => {
+                self.resize(*row, report.sequence, usage.as_ref(), *output_seen)?;
+            }
+            (Step::Post, Found::Hold(row), Event::Settle(settlement)) => {
+                self.settle(Kind::Settle, *row, report.sequence, settlement)?;
+            }
+            (Step::Correct, Found::Hold(row), Event::Settle(settlement)) => {
+                self.settle(Kind::Correct, *row, report.sequence, settlement)?;
+            }
+            (Step::Release | Step::Credit, Found::Hold(row), Event::Void { status }) => {
+                self.void(*row, report.sequence, *status)?;
+            }
+            (Step::Remember, ..) => {
+                self.remember(report)?;
+                return Ok(Outcome::Tombstone);
+            }
+            (Step::Superseded, ..) => return Ok(Outcome::Superseded),
+            (Step::Reject(reason), ..) => return Ok(Outcome::Rejected(reason)),
+            _ => return Ok(Outcome::Duplicate),
+        }
+        Ok(Outcome::Applied)
+    }
+
+    /// Changes what an open hold holds. Never refused: the provider is already at work.
+    fn resize(
+        &mut self,
+        mut row: HoldRow,
+        sequence: u64,
+        exact: Option<&Usage>,
+        output_seen: u64,
+    ) -> Result<(), Failure> {
+        let now = self.now();
+        let known = exact.copied().or(row.usage);
+        if exact.is_some() || output_seen > row.terms.bounds.output {
+            let needed = charge::resize(&self.ground.book, &row.terms, known.as_ref(), output_seen);
+            let growth = needed
+                .minus(row.terms.amount)
+                .map_err(|_| StoreError::Invalid(super::journal::OUT_OF_RANGE))?;
+            if growth != Nanodollars::ZERO {
+                let entry = Entry {
+                    pending: growth,
+                    growth,
+                    usage: known.as_ref(),
+                    ..Entry::new(Kind::Adjust, now, row.hold, &row.balances)
+                };
+                let overrun = self.record(entry)?;
+                row.overrun = row.overrun.max(overrun);
+            }
+            row.terms.amount = needed;
+        }
+        row.usage = known.map(|usage| Usage { output: usage.output.max(output_seen), ..usage });
+        row.sequence = sequence;
+        row.expires_at = row.expires_at.max(now.plus_ms(self.ground.hold_ttl_ms));
+        Ok(row.keep_open(self.file)?)
+    }
+
+    /// Posts the cost. `row` is open, or has expired and was charged in full.
+    fn settle(
+        &mut self,
+        kind: Kind,
+        mut row: HoldRow,
+        sequence: u64,
+        settlement: &Settlement,
+    ) -> Result<(), Failure> {
+        let now = self.now();
+        let charge = charge::charge(&self.ground.book, &row.terms, settlement);
+        let other_model = (charge.model != row.terms.model).then_some(charge.model.as_str());
+        let released = row.open_amount();
+        let posted =
+            charge.cost.minus(row.posted).map_err(|_| StoreError::Invalid(super::journal::OUT_OF_RANGE))?;
+        let pending = negative(released);
+        let entry = Entry {
+            posted,
+            pending,
+            growth: posted.plus(pending).unwrap_or(Nanodollars::MAX),
+            model: other_model,
+            usage: settlement.usage.as_ref(),
+            estimated: charge.estimated,
+            ..Entry::new(kind, now, row.hold, &row.balances)
+        };
+        let overrun = self.record(entry)?;
+        row.overrun = row.overrun.max(overrun);
+        row.state = HoldState::Settled;
+        row.posted = charge.cost;
+        row.sequence = sequence.max(row.sequence);
+        row.usage = settlement.usage;
+        let after = |ms: u64| row.created_at.plus_ms(super::code::signed(ms)).min(now);
+        let closing = Closing {
+            priced_model: other_model,
+            estimated: charge.estimated,
+            end_reason: Some(settlement.end.as_str()),
+            status: Some(settlement.status).filter(|status| *status != 0),
+            first_byte_at: Some(settlement.first_byte_ms).filter(|ms| *ms > 0).map(after),
+            ended_at: Some(settlement.duration_ms).filter(|ms| *ms > 0).map_or(now, after),
+        };
+        Ok(row.close(self.file, &closing)?)
+    }
+
+    /// Gives everything back: what is held, or what an expired hold was charged.
+    fn void(&mut self, mut row: HoldRow, sequence: u64, status: u16) -> Result<(), Failure> {
+        let now = self.now();
+        let entry = Entry {
+            posted: negative(row.posted),
+            pending: negative(row.open_amount()),
+            ..Entry::new(Kind::Void, now, row.hold, &row.balances)
+        };
+        self.record(entry)?;
+        row.state = HoldState::Voided;
+        row.posted = Nanodollars::ZERO;
+        row.sequence = sequence.max(row.sequence);
+        row.usage = None;
+        Ok(row.close(self.file, &Closing::at(now, Some(status).filter(|status| *status != 0)))?)
+    }
+
+    fn remember(&mut self, report: &Report) -> rusqlite::Result<()> {
+        let at = self.now();
+        self.file
+            .prepare_cached("INSERT INTO tombstone (id, digest, at) VALUES (?1, ?2, ?3)")?
+            .execute(params![report.hold.as_bytes(), report.key.as_bytes(), at.unix_ms()])?;
+        Ok(())
+    }
+
+    /// Charges open holds in full of which nothing was heard for too long, and drops old tombstones. Gives back whether more
+    /// are waiting.
+    pub(super) fn sweep(&mut self) -> Result<bool, Failure> {
+        let now = self.now();
+        let forgotten = now.plus_ms(-TOMBSTONE_MS).unix_ms();
+        self.file
+            .prepare_cached(
+                "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE at < ?1 ORDER BY at LIMIT ?2)",
+            )?
+            .execute([forgotten, SWEEP_MAX])?;
+        if now < self.ground.grace_until {
+            return Ok(false);
+        }
+        let due = HoldRow::due(self.file, now, SWEEP_MAX)?;
+        let count = due.len();
+        for row in due {
+            self.expire(row, now)?;
+        }
+        Ok(i64::try_from(count).is_ok_and(|count| count == SWEEP_MAX))
+    }
+
+    fn expire(&mut self, mut row: HoldRow, now: Timestamp) -> Result<(), Failure> {
+        let amount = row.terms.amount;
+        let entry = Entry {
+            posted: amount,
+            pending: negative(amount),
+            usage: row.usage.as_ref(),
+            estimated: true,
+            ..Entry::new(Kind::Expire, now, row.hold, &row.balances)
+        };
+        self.record(entry)?;
+        tracing::warn!(hold = %row.hold, "a hold expired and was charged in full");
+        row.state = HoldState::Expired;
+        row.posted = amount;
+        let closing = Closing { estimated: true, ..Closing::at(now, None) };
+        Ok(row.close(self.file, &closing)?)
+    }
+}
+
+impl HoldRow {
+    /// What is pending for it.
+    fn open_amount(&self) -> Nanodollars {
+        if self.state == HoldState::Pending { self.terms.amount } else { Nanodollars::ZERO }
+    }
+}
+
+impl Closing<'_> {
+    fn at(ended_at: Timestamp, status: Option<u16>) -> Self {
+        Self { priced_model: None, estimated: false, end_reason: None, status, first_byte_at: None, ended_at }
+    }
+}
+
+/// Amounts that are held or posted for one hold are never so large that they have no negative.
+fn negative(amount: Nanodollars) -> Nanodollars {
+    Nanodollars::new(amount.get().saturating_neg())
+}
+
+/// The end of a stored hold.
+pub(super) fn end(text: &str) -> rusqlite::Result<End> {
+    const ALL: [End; 7] = [
+        End::Complete,
+        End::ClientLeft,
+        End::UpstreamCut,
+        End::ErrorInAnswer,
+        End::NoUsage,
+        End::NotTerminal,
+        End::FilterLost,
+    ];
+    ALL.into_iter().find(|end| end.as_str() == text).ok_or(super::code::corrupt("end of a hold"))
+}
