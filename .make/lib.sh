@@ -14,6 +14,11 @@ cd "$root"
 say() { printf 'tollgate: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
+# For tests and benchmarks: no key of the shell's owner reaches the parts, so no request reaches a real provider.
+without_real_providers() {
+    unset {ANTHROPIC,OPENAI,GEMINI}_{API_KEY,BASE_URL} ANTHROPIC_AUTH_TOKEN TOLLGATE_{ANTHROPIC,OPENAI,GEMINI}_URL
+}
+
 # into DIR COMMAND...: runs COMMAND with a fresh folder as its last argument, and makes that folder DIR if it succeeds.
 # Whoever comes second throws the own copy away: nobody ever sees half a tool.
 into() {
