@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use tollgate_domain::money::Nanodollars;
@@ -49,11 +50,11 @@ impl Fields {
             return Ok(Self::default());
         }
         let fields = Self { entries: object("The body", body)? };
-        fields.entries.iter().enumerate().try_for_each(|(index, (name, _))| {
-            let twice = fields.entries.iter().take(index).any(|(earlier, _)| earlier == name);
-            if twice { Err(ApiError::field(name, "is given twice")) } else { Ok(()) }
-        })?;
-        Ok(fields)
+        let mut names = BTreeSet::new();
+        match fields.entries.iter().find(|(name, _)| !names.insert(name)) {
+            Some((name, _)) => Err(ApiError::field(name, "is given twice")),
+            None => Ok(fields),
+        }
     }
 
     /// Takes a field as it was written.
