@@ -1,0 +1,63 @@
+//! Envoy's admin interface, on its Unix socket.
+
+use crate::http;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+
+/// What Envoy still has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Requests that are open.
+    pub(crate) requests: u64,
+    /// Reports that the ledger has not confirmed.
+    pub(crate) reports: u64,
+}
+
+/// Envoy's admin interface.
+#[derive(Debug)]
+pub(crate) struct EnvoyAdmin {
+    pub(crate) socket: PathBuf,
+}
+
+impl EnvoyAdmin {
+    /// Tells clients to go, and takes no new connection once `--drain-time-s` is over; open streams go on.
+    pub(crate) async fn drain(&self) -> io::Result<()> {
+        let request = http::request("POST", "/drain_listeners?graceful&skip_exit")?;
+        http::to_socket(&self.socket, request).await.map(|_| ())
+    }
+
+    /// What is still open.
+    pub(crate) async fn load(&self) -> io::Result<Load> {
+        let request = http::request("GET", "/stats?filter=(downstream_rq_active|reports_unconfirmed)$")?;
+        let (_, body) = http::to_socket(&self.socket, request).await?;
+        Ok(parse_load(&String::from_utf8_lossy(&body)))
+    }
+}
+
+fn parse_load(stats: &str) -> Load {
+    let values: HashMap<&str, u64> = stats
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+        .collect();
+    let ending =
+        |end: &str| values.iter().filter(|(name, _)| name.ends_with(end)).map(|(_, value)| value).sum();
+    Load {
+        requests: values.get("http.ingress.downstream_rq_active").copied().unwrap_or(0),
+        reports: ending("tollgate.reports_unconfirmed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_what_is_open_on_the_ingress_and_unconfirmed() {
+        let stats = "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 2\n\
+            wasmcustom.tollgate.reports_unconfirmed: 3\nx: No recorded values\n";
+        assert_eq!(parse_load(stats), Load { requests: 2, reports: 3 });
+        assert_eq!(parse_load(""), Load { requests: 0, reports: 0 });
+    }
+}
