@@ -65,7 +65,7 @@ pub fn of(api: Api, body: &Body, model: &Model) -> Bounds {
     let first_call = if features.content_elsewhere || calls > 1 {
         model.context_window
     } else {
-        in_the_body(body, model).min(model.context_window)
+        in_the_body(body, model).min(windows(api, body, model))
     };
     let input = first_call.saturating_mul(calls);
     let caches_by_itself = model.provider != Provider::Anthropic;
@@ -80,6 +80,16 @@ pub fn of(api: Api, body: &Body, model: &Model) -> Bounds {
             (false, true) => body.choices,
             (false, false) => 0,
         },
+    }
+}
+
+/// What all context windows of one call take: each input of a list has a window of its own.
+fn windows(api: Api, body: &Body, model: &Model) -> u64 {
+    match api {
+        // How many inputs a list has is not read; its bytes bound them.
+        Api::Embeddings => u64::MAX,
+        Api::Completions => model.context_window.saturating_mul(body.prompts),
+        Api::Messages | Api::ChatCompletions | Api::Responses => model.context_window,
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) enum Field {
     InferenceGeo,
     Tags,
     Tag,
+    Metadata,
     LitellmMetadata,
     EndUser,
     Block,
@@ -75,6 +76,7 @@ impl Field {
             Self::Speed => "speed",
             Self::InferenceGeo => "inference_geo",
             Self::Tags | Self::Tag => "tags",
+            Self::Metadata => "metadata",
             Self::LitellmMetadata => "litellm_metadata",
             Self::EndUser => "user",
             Self::Block | Self::BlockType => "content.type",
@@ -278,6 +280,12 @@ struct Block {
     source: String,
 }
 
+impl Block {
+    fn unknown() -> Self {
+        Self { kind: "list".to_owned(), source: String::new() }
+    }
+}
+
 /// A tool that is being read.
 #[derive(Debug, Default)]
 struct Tool {
@@ -397,7 +405,9 @@ impl Reading {
                 let known_before =
                     !self.features.server_tools || self.features.server_tool_uses_max.is_some();
                 let before = self.features.server_tool_uses_max.unwrap_or(0);
-                let uses = tool.max_uses.filter(|_| known_before).map(|uses| before.saturating_add(uses));
+                // Only Anthropic's tools have the field; elsewhere it would bound what nobody keeps to.
+                let declared = tool.max_uses.filter(|_| known_before && self.api == Api::Messages);
+                let uses = declared.map(|uses| before.saturating_add(uses));
                 self.features.server_tools = true;
                 self.features.server_tool_uses_max = uses;
                 self.features.web_search |= searches;
@@ -473,11 +483,13 @@ impl Sink<Field> for Reading {
             Field::InferenceGeo => self.modifiers.inference_geo = self.text(field, value),
             Field::Tags => self.tags_are_ours = matches!(value, Value::Array | Value::Null),
             Field::Tag => self.tag(value),
-            Field::LitellmMetadata => {}
+            Field::Metadata | Field::LitellmMetadata => {}
             // Only a label: one that is too long is left out, not refused.
             Field::EndUser if value == Value::LongText => {}
             Field::EndUser => self.end_user = self.text(field, value),
             Field::Block if value == Value::Object => self.blocks.push(Block::default()),
+            // No API has lists in the place of blocks: of a kind that nobody knows.
+            Field::Block if value == Value::Array => self.blocks.push(Block::unknown()),
             Field::Block => {}
             Field::BlockType => {
                 let kind = self.text(field, value).unwrap_or_default();
@@ -557,6 +569,16 @@ impl Sink<Field> for Reading {
                 self.removals.push(member);
             }
             Field::Tags if self.tags_are_ours => self.removals.push(member),
+            // What held nothing but our tags goes whole: some APIs know no metadata at all.
+            Field::Metadata => {
+                let held_ours_alone = |inner: &&mut Member| {
+                    let alone = inner.comma_before.is_none() && inner.comma_after.is_none();
+                    alone && inner.start > member.start
+                };
+                if let Some(inner) = self.removals.last_mut().filter(held_ours_alone) {
+                    *inner = member;
+                }
+            }
             _ => {}
         }
     }

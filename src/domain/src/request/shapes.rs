@@ -26,14 +26,15 @@ static USER: Shape = Node::leaf(EndUser, Text::Keep(256));
 static TAG: Shape = Node::leaf(Tag, Text::Keep(256));
 static TAGS: Shape = Node::array(&TAG).named(Tags);
 static LITELLM_METADATA: Shape = Node::object(&[("tags", &TAGS)]).named(LitellmMetadata);
-static METADATA: Shape = Node::object(&[("tags", &TAGS), ("user_id", &USER)]);
+static METADATA: Shape = Node::object(&[("tags", &TAGS), ("user_id", &USER)]).named(Metadata);
 
 static CACHE_TTL: Shape = name(CacheTtl);
 static CACHE_CONTROL: Shape = Node::object(&[("ttl", &CACHE_TTL)]).named(CacheControl);
 
 static BLOCK_TYPE: Shape = name(BlockType);
 static SOURCE_TYPE: Shape = name(SourceType);
-static SOURCE: Shape = Node::object(&[("type", &SOURCE_TYPE)]);
+/// Where a block's content comes from; a document may be made of blocks.
+static SOURCE: Shape = Node::object(&[("type", &SOURCE_TYPE), ("content", &CONTENT)]);
 
 /// A block of content. Tool results hold content in turn.
 static BLOCK: Shape = Node::object(&[
