@@ -103,7 +103,7 @@ pub fn denial(denial: &Denial, reader: Reader) -> Answer {
     let mut headers = denial_headers(denial);
     match budget(denial).filter(|_| reader.codex) {
         Some(budget) => {
-            headers.push(("x-codex-promo-message", message.clone()));
+            headers.push(("x-codex-promo-message", header_text(&message)));
             let resets_at = budget.resets_at.map(|at| at.unix_ms().div_euclid(1000));
             let error = json!({"type": "usage_limit_reached", "message": message, "resets_at": resets_at});
             Answer { status: 429, headers, body: json!({ "error": error }).to_string().into_bytes() }
@@ -155,6 +155,11 @@ fn denial_headers(denial: &Denial) -> Vec<(&'static str, String)> {
         headers.extend(reset.map(|reset| ("x-tollgate-reset", reset)));
     }
     headers
+}
+
+/// The message as a header may carry it: what an admin called an account must not end one header and begin another.
+fn header_text(message: &str) -> String {
+    message.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { ' ' }).collect()
 }
 
 /// One or two sentences for a person, without a run of digits of ours.
@@ -238,12 +243,11 @@ fn allowed_message(allowed: &[ModelName]) -> String {
     }
 }
 
-fn without_digit_runs(text: &str) -> String {
-    if has_digit_run(text) {
-        text.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_').to_owned()
-    } else {
-        text.to_owned()
-    }
+/// The text up to its first run of digits.
+fn without_digit_runs(text: &str) -> &str {
+    let run = text.as_bytes().windows(3).position(|run| run.iter().all(u8::is_ascii_digit));
+    let kept = run.and_then(|at| text.get(..at)).map_or(text, |kept| kept.trim_end_matches(['_', '-', ' ']));
+    if kept.is_empty() { "This feature" } else { kept }
 }
 
 fn account_words(budget: &Budget) -> String {

@@ -5,7 +5,7 @@
 //! 2. its credential: missing, two of them, a subscription login ([`crate::request::head::credential`]);
 //! 3. its key: unknown, blocked, expired, nothing left on an account ([`gate`]);
 //! 4. its body: too large, malformed, a field of a wrong type, a feature that is not metered ([`crate::request::body`]);
-//! 5. its model: unknown, of another API, without an upstream, not allowed ([`admit`]);
+//! 5. its model: unknown, not allowed, of another API, without an upstream ([`admit`]);
 //! 6. the ledger's word on the hold: the same checks on its own rows, then rates, then money ([`refused_hold`]).
 
 use crate::account::AccountLabel;
