@@ -65,10 +65,16 @@ fn credential(headers: &HeaderMap) -> Result<&[u8], ApiError> {
     let plain = headers.get_all("x-api-key").iter().map(|value| value.as_bytes().trim_ascii());
     let mut found = bearer.chain(plain).filter(|secret| !secret.is_empty());
     let first = found.next().ok_or_else(|| {
-        ApiError::unauthorized("auth_error", "Authentication Error, no key was sent: authorization: Bearer KEY.")
+        ApiError::unauthorized(
+            "auth_error",
+            "Authentication Error, no key was sent: authorization: Bearer KEY.",
+        )
     })?;
     if found.any(|other| other != first) {
-        return Err(ApiError::unauthorized("auth_error", "Authentication Error, two different keys were sent."));
+        return Err(ApiError::unauthorized(
+            "auth_error",
+            "Authentication Error, two different keys were sent.",
+        ));
     }
     Ok(first)
 }

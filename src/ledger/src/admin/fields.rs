@@ -104,8 +104,9 @@ impl Fields {
 
     /// Takes the fields of these names as a body of their own.
     pub(crate) fn part(&mut self, names: &[&str]) -> Self {
-        let (part, rest) =
-            std::mem::take(&mut self.entries).into_iter().partition(|(name, _)| names.contains(&name.as_str()));
+        let (part, rest) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|(name, _)| names.contains(&name.as_str()));
         self.entries = rest;
         Self { entries: part }
     }
@@ -161,7 +162,10 @@ pub(crate) fn count(name: &str, raw: &RawValue) -> Result<u64, ApiError> {
         // `100.0` and `1e2` are whole numbers, too.
         Err(_) => {
             let scaled = decimal.parse::<Nanodollars>().map_err(|_| wrong())?.get();
-            u64::try_from(scaled / NANOS).ok().filter(|_| scaled >= 0 && scaled % NANOS == 0).ok_or_else(wrong)?
+            u64::try_from(scaled / NANOS)
+                .ok()
+                .filter(|_| scaled >= 0 && scaled % NANOS == 0)
+                .ok_or_else(wrong)?
         }
     };
     // A store keeps it in a signed integer.
@@ -356,7 +360,10 @@ mod tests {
         for json in ["\"a\"", "[1]", "[\"\"]", "[\" \"]", "[null]", "{}"] {
             assert_eq!(why(texts("models", &raw(json))), wrong, "{json}");
         }
-        assert_eq!(why(text("key_alias", &raw("\"a\\u0000\""))), "key_alias must not contain control characters");
+        assert_eq!(
+            why(text("key_alias", &raw("\"a\\u0000\""))),
+            "key_alias must not contain control characters"
+        );
         assert_eq!(why(text("key_alias", &raw("5"))), "key_alias must be a text");
     }
 

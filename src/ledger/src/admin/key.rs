@@ -8,8 +8,8 @@ use super::render::{KeyView, Warned, token};
 use super::terms::Terms;
 use super::{ADMIN, App, own_key, random};
 use crate::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountRef, AccountSpec, Credential, NewAccount, Owners, Store,
-    StoreError,
+    AccountChange, AccountFilter, AccountRecord, AccountRef, AccountSpec, Credential, NewAccount, Owners,
+    Store, StoreError,
 };
 use axum::Json;
 use axum::extract::State;

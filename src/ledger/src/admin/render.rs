@@ -197,7 +197,9 @@ impl From<&AccountRecord> for UserView {
             user_role: field("user_role"),
             sso_user_id: field("sso_user_id"),
             organization_id: record.spec.owners.organization.clone(),
-            teams: Some(field("teams")).filter(|teams| !teams.is_null()).unwrap_or_else(|| Vec::<Value>::new().into()),
+            teams: Some(field("teams"))
+                .filter(|teams| !teams.is_null())
+                .unwrap_or_else(|| Vec::<Value>::new().into()),
             account: AccountView::new(record, metadata),
         }
     }

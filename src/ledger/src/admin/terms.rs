@@ -17,8 +17,16 @@ use tollgate_domain::window::{self, Window};
 const LIMITS_MAX: usize = 8;
 
 /// Fields that answers show by themselves although they are kept in the metadata; new metadata leaves them alone.
-pub(crate) const SHOWN: [&str; 8] =
-    ["soft_budget", "admins", "members", "members_with_roles", "user_email", "user_role", "teams", "sso_user_id"];
+pub(crate) const SHOWN: [&str; 8] = [
+    "soft_budget",
+    "admins",
+    "members",
+    "members_with_roles",
+    "user_email",
+    "user_role",
+    "teams",
+    "sso_user_id",
+];
 
 /// What a body says of an account.
 #[derive(Debug, Default)]
@@ -77,7 +85,8 @@ impl Terms {
         let soft_budget = fields.patch("soft_budget", fields::money)?;
         let mut metadata = fields.patch("metadata", fields::map)?.map(Option::unwrap_or_default);
         // LiteLLM keeps a key's tags there.
-        let inner = metadata.as_mut().and_then(|metadata| metadata.remove("tags")).filter(|tags| !tags.is_null());
+        let inner =
+            metadata.as_mut().and_then(|metadata| metadata.remove("tags")).filter(|tags| !tags.is_null());
         let inner = inner.map(metadata_tags).transpose()?;
         self.tags = match (tags, inner) {
             (None, None) => None,
@@ -130,16 +139,21 @@ impl Terms {
     }
 
     /// These terms as a change of an account that stands.
-    pub(crate) fn into_change(self, record: &AccountRecord, now: Timestamp) -> Result<AccountChange, ApiError> {
+    pub(crate) fn into_change(
+        self,
+        record: &AccountRecord,
+        now: Timestamp,
+    ) -> Result<AccountChange, ApiError> {
         let owners = &record.spec.owners;
         let own = |patch: &Patch<String>, present: &Option<String>| {
             patch.clone().unwrap_or_else(|| present.clone())
         };
-        let owners = (self.organization.is_some() || self.team.is_some() || self.user.is_some()).then(|| Owners {
-            organization: own(&self.organization, &owners.organization),
-            team: own(&self.team, &owners.team),
-            user: own(&self.user, &owners.user),
-        });
+        let owners =
+            (self.organization.is_some() || self.team.is_some() || self.user.is_some()).then(|| Owners {
+                organization: own(&self.organization, &owners.organization),
+                team: own(&self.team, &owners.team),
+                user: own(&self.user, &owners.user),
+            });
         let (limits, budget_duration) = self.changed_limits(record)?;
         let metadata = (self.metadata.is_some() || !self.extras.is_empty()).then(|| {
             let mut present = record.spec.metadata.clone();
@@ -258,7 +272,10 @@ fn all_limits(
     for (index, limit) in limits.iter().enumerate() {
         if limits.iter().take(index).any(|earlier| earlier.window == limit.window) {
             let duration = limit.duration.as_deref().unwrap_or("lifetime");
-            return Err(ApiError::field("budget_limits", format!("limits the same window twice: {duration}")));
+            return Err(ApiError::field(
+                "budget_limits",
+                format!("limits the same window twice: {duration}"),
+            ));
         }
     }
     Ok(limits)
@@ -272,7 +289,8 @@ fn metadata_tags(tags: Value) -> Result<Vec<String>, ApiError> {
 fn read_tags(texts: impl Iterator<Item = String>) -> Result<Vec<Tag>, ApiError> {
     let mut tags: Vec<Tag> = Vec::new();
     for text in texts {
-        let tag = text.parse().map_err(|why| ApiError::field("tags", format!("holds {text:?}: a tag {why}")))?;
+        let tag =
+            text.parse().map_err(|why| ApiError::field("tags", format!("holds {text:?}: a tag {why}")))?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }

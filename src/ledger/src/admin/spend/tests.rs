@@ -64,13 +64,14 @@ fn what_is_not_known_is_not_zero() {
     let row = SpendRow::from(open);
     assert_eq!((row.prompt_tokens, row.completion_tokens, row.total_tokens), (None, None, None));
     assert_eq!((row.status, row.state), (None, "pending"));
-    let table = [
-        (HoldState::Settled, Some(End::ClientLeft)),
-        (HoldState::Expired, None),
-        (HoldState::Voided, None),
-    ];
+    let table =
+        [(HoldState::Settled, Some(End::ClientLeft)), (HoldState::Expired, None), (HoldState::Voided, None)];
     for (state, end) in table {
-        assert_eq!(SpendRow::from(SpendRecord { state, end, ..record() }).status, Some("failure"), "{state:?}");
+        assert_eq!(
+            SpendRow::from(SpendRecord { state, end, ..record() }).status,
+            Some("failure"),
+            "{state:?}"
+        );
     }
 }
 

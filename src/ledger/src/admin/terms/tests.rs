@@ -76,7 +76,10 @@ fn a_body_becomes_an_account() {
 #[test]
 fn an_empty_body_restricts_nothing() {
     assert_eq!(spec("{}"), AccountSpec::default());
-    assert_eq!(spec(r#"{"max_budget": null, "models": null, "tags": [], "metadata": null}"#), AccountSpec::default());
+    assert_eq!(
+        spec(r#"{"max_budget": null, "models": null, "tags": [], "metadata": null}"#),
+        AccountSpec::default()
+    );
     assert_eq!(spec(r#"{"budget_duration": "1mo"}"#).budget_duration.as_deref(), Some("1mo"));
     let spec = spec(r#"{"max_budget": 0}"#);
     assert_eq!(shape(&spec.limits), [(0, None, true)], "zero allows nothing, and is not no limit");
@@ -92,7 +95,10 @@ fn wrong_terms_name_their_field() {
         (r#"{"soft_budget": "abc"}"#, "soft_budget is not a decimal number".into()),
         (r#"{"budget_duration": "fortnight"}"#, format!("budget_duration {duration}")),
         (r#"{"budget_duration": 30}"#, "budget_duration must be a text".into()),
-        (r#"{"budget_duration": "0d"}"#, "budget_duration must be more than nothing and at most ten years".into()),
+        (
+            r#"{"budget_duration": "0d"}"#,
+            "budget_duration must be more than nothing and at most ten years".into(),
+        ),
         (r#"{"duration": "soon"}"#, format!("duration {duration}")),
         (r#"{"budget_limits": 5}"#, "budget_limits must be a list of objects".into()),
         (r#"{"budget_limits": [5]}"#, "budget_limits must be a JSON object.".into()),
@@ -119,20 +125,30 @@ fn wrong_terms_name_their_field() {
         (r#"{"models": "claude-*"}"#, "models must be a list of texts that are not empty".into()),
         (r#"{"models": [""]}"#, "models must be a list of texts that are not empty".into()),
         (r#"{"blocked": "yes"}"#, "blocked must be true or false".into()),
-        (r#"{"tags": ["a b"]}"#, "tags holds \"a b\": a tag may contain only letters, digits and : . _ / -".into()),
-        (r#"{"metadata": {"tags": ["a b"]}}"#, "tags holds \"a b\": a tag may contain only letters, digits and : . _ / -".into()),
+        (
+            r#"{"tags": ["a b"]}"#,
+            "tags holds \"a b\": a tag may contain only letters, digits and : . _ / -".into(),
+        ),
+        (
+            r#"{"metadata": {"tags": ["a b"]}}"#,
+            "tags holds \"a b\": a tag may contain only letters, digits and : . _ / -".into(),
+        ),
         (r#"{"metadata": {"tags": "a"}}"#, "metadata.tags must be a list of texts".into()),
         (r#"{"metadata": []}"#, "metadata must be an object".into()),
         (r#"{"rpm_limit": 1.5}"#, "rpm_limit must be a whole number, not negative".into()),
         (r#"{"tpm_limit": -1}"#, "tpm_limit must be a whole number, not negative".into()),
-        (r#"{"max_parallel_requests": 5}"#, "max_parallel_requests is not enforced here, so it is refused".into()),
+        (
+            r#"{"max_parallel_requests": 5}"#,
+            "max_parallel_requests is not enforced here, so it is refused".into(),
+        ),
     ];
     for (body, expected) in table {
         assert_eq!(why(body), expected, "{body}");
     }
     let many: Vec<_> = (0..17).map(|n| format!("tag-{n}")).collect();
     assert_eq!(why(&json!({ "tags": many }).to_string()), "tags holds more than 16 tags");
-    let many: Vec<_> = (1..10).map(|n| json!({"budget_duration": format!("{n}s"), "max_budget": 1})).collect();
+    let many: Vec<_> =
+        (1..10).map(|n| json!({"budget_duration": format!("{n}s"), "max_budget": 1})).collect();
     assert_eq!(why(&json!({ "budget_limits": many }).to_string()), "budget_limits makes more than 8 limits");
 }
 
@@ -193,7 +209,10 @@ fn metadata_is_replaced_and_other_fields_are_laid_over_it() {
     let metadata = |body: &str| change(&record, body).metadata.map(Value::Object);
     assert_eq!(metadata(r#"{"metadata": {"c": 3}}"#), Some(json!({"c": 3, "soft_budget": "5"})));
     assert_eq!(metadata(r#"{"metadata": null}"#), Some(json!({"soft_budget": "5"})));
-    assert_eq!(metadata(r#"{"agent_id": "g"}"#), Some(json!({"a": 1, "b": 2, "agent_id": "g", "soft_budget": "5"})));
+    assert_eq!(
+        metadata(r#"{"agent_id": "g"}"#),
+        Some(json!({"a": 1, "b": 2, "agent_id": "g", "soft_budget": "5"}))
+    );
     assert_eq!(metadata(r#"{"soft_budget": null, "a": null}"#), Some(json!({"b": 2})));
     assert_eq!(metadata(r#"{"max_budget": 5}"#), None);
 }

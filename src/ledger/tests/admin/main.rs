@@ -1,0 +1,7 @@
+//! The admin API, call by call, over the embedded store: what scripts written for LiteLLM send, and what they get.
+
+mod accounts;
+mod api;
+mod keys;
+mod refusals;
+mod spend;
