@@ -250,14 +250,14 @@ pub fn judge_model<'a>(
 /// Whether the model's provider serves it in this API.
 fn serves(api: Api, model: &Model) -> bool {
     use Provider::{Anthropic, Gemini, OpenAi};
-    match (api, model.provider, model.mode) {
-        (Api::Messages, Anthropic, Mode::Chat) => true,
-        (Api::ChatCompletions, Anthropic | OpenAi | Gemini, Mode::Chat) => true,
-        (Api::Responses, OpenAi, Mode::Chat | Mode::Responses) => true,
-        (Api::Embeddings, OpenAi | Gemini, Mode::Embedding) => true,
-        (Api::Completions, OpenAi, Mode::Completion) => true,
-        _ => false,
-    }
+    matches!(
+        (api, model.provider, model.mode),
+        (Api::Messages, Anthropic, Mode::Chat)
+            | (Api::ChatCompletions, Anthropic | OpenAi | Gemini, Mode::Chat)
+            | (Api::Responses, OpenAi, Mode::Chat | Mode::Responses)
+            | (Api::Embeddings, OpenAi | Gemini, Mode::Embedding)
+            | (Api::Completions, OpenAi, Mode::Completion)
+    )
 }
 
 /// What the ledger's refusal of a hold means for the client.
