@@ -1,10 +1,13 @@
 //! The ledger: it holds the authoritative budgets, decides every hold on its own rows, and keeps the journal.
 //!
-//! [`store`] is where the books are kept, [`rules`] what may be written into them; `service` speaks to the filter and
+//! [`store`] is where the books are kept, [`rules`] what may be written into them; [`service`] speaks to the filter and
 //! [`admin`] to people and their scripts.
 
 pub mod admin;
 pub mod clock;
 pub mod master;
 pub mod rules;
+pub mod server;
+pub mod service;
 pub mod store;
+pub mod unknown_keys;

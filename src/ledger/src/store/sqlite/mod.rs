@@ -27,6 +27,7 @@ use rusqlite::Connection;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::watch;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
@@ -93,14 +94,17 @@ impl Keeper {
         }
     }
 
-    /// Waits until everything is written and the file is closed. The store must have been dropped before.
-    pub fn closed(self) {
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
+    /// Waits until everything is written and the file is closed. The store must have been dropped before; where somebody still
+    /// has it after `at_most`, this gives up, and says so with `false`.
+    pub async fn closed(self, at_most: Duration) -> bool {
+        let gone = async {
+            while !self.threads.iter().all(JoinHandle::is_finished) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        }
+        };
+        let closed = tokio::time::timeout(at_most, gone).await.is_ok();
         drop(self.lock);
+        closed
     }
 }
 

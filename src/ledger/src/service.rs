@@ -1,0 +1,163 @@
+//! The gRPC service that the filter speaks to: messages into values, values to the store, answers back.
+
+use crate::clock::Clock;
+use crate::master::MasterKey;
+use crate::store::{Found, Store, StoreError};
+use crate::unknown_keys::UnknownKeys;
+use std::sync::Arc;
+use tollgate_domain::hold::{DenialReason, HoldAsk, HoldDenied, Outcome, Report, Verdict};
+use tollgate_proto::convert::{Invalid, key_digest, report_outcome};
+use tollgate_proto::v1;
+use tollgate_proto::v1::ledger_server::Ledger;
+use tollgate_proto::v1::lookup_response::Verdict as Looked;
+use tonic::{Request, Response, Status};
+
+/// `tollgate.ledger.v1.Ledger` over a store.
+#[derive(Debug)]
+pub struct LedgerService<S> {
+    store: Arc<S>,
+    master: MasterKey,
+    clock: Clock,
+    unknown: UnknownKeys,
+    catalogue: v1::Catalogue,
+}
+
+impl<S: Store> LedgerService<S> {
+    /// The service over `store`.
+    pub fn new(store: Arc<S>, master: MasterKey, clock: Clock) -> Self {
+        let catalogue = store.catalogue().into();
+        Self { store, master, clock, unknown: UnknownKeys::default(), catalogue }
+    }
+
+    /// The catalogue, unless the caller has it.
+    fn newer_catalogue(&self, known_revision: u64) -> Option<v1::Catalogue> {
+        (known_revision != self.catalogue.revision).then(|| self.catalogue.clone())
+    }
+
+    async fn decide(&self, ask: HoldAsk, reports: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), Status> {
+        if reports.is_empty() && self.unknown.contains(&ask.key, self.clock.now()) {
+            let reason = DenialReason::KeyUnknown;
+            let denied = HoldDenied { reason, account: None, resets_at: None, amounts: None };
+            return Ok((Verdict::Denied(denied), Vec::new()));
+        }
+        let key = ask.key;
+        let (verdict, outcomes) = self.store.hold(ask, reports).await.map_err(|error| status(&error))?;
+        if matches!(&verdict, Verdict::Denied(denied) if denied.reason == DenialReason::KeyUnknown) {
+            self.unknown.remember(key, self.clock.now());
+        }
+        Ok((verdict, outcomes))
+    }
+}
+
+#[tonic::async_trait]
+impl<S: Store> Ledger for LedgerService<S> {
+    async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        let mut message = request.into_inner();
+        let events = Events::read(std::mem::take(&mut message.reports));
+        let ask = HoldAsk::try_from(message).map_err(|error| invalid(&error))?;
+        let (verdict, outcomes) = self.decide(ask, events.readable()).await?;
+        let outcomes = events.answer(outcomes);
+        Ok(Response::new(v1::HoldResponse { verdict: Some(verdict.into()), outcomes }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let events = Events::read(request.into_inner().events);
+        let outcomes = self.store.report(events.readable()).await.map_err(|error| status(&error))?;
+        Ok(Response::new(v1::ReportResponse { outcomes: events.answer(outcomes) }))
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<v1::LookupRequest>,
+    ) -> Result<Response<v1::LookupResponse>, Status> {
+        let message = request.into_inner();
+        let digest = key_digest(&message.key_digest).map_err(|error| invalid(&error))?;
+        let catalogue = || self.newer_catalogue(message.catalogue_revision);
+        let answer =
+            |verdict, catalogue| Ok(Response::new(v1::LookupResponse { verdict: Some(verdict), catalogue }));
+        if self.master.matches_digest(&digest) {
+            return answer(Looked::Administrator(v1::Administrator {}), catalogue());
+        }
+        if self.unknown.contains(&digest, self.clock.now()) {
+            return answer(Looked::Unknown(v1::Unknown {}), None);
+        }
+        let found = self.store.lookup(digest, message.known_version).await.map_err(|error| status(&error))?;
+        match found {
+            // Strangers get no catalogue: they are many, and it is long.
+            Found::Unknown => {
+                self.unknown.remember(digest, self.clock.now());
+                answer(Looked::Unknown(v1::Unknown {}), None)
+            }
+            Found::Known { policy, exhausted } => {
+                let known =
+                    v1::Known { policy: policy.map(Into::into), exhausted: exhausted.map(Into::into) };
+                answer(Looked::Known(known), catalogue())
+            }
+        }
+    }
+}
+
+/// Events as they arrived, and what each of them means, if anything.
+struct Events {
+    messages: Vec<v1::ReportEvent>,
+    reports: Vec<Result<Report, Invalid>>,
+}
+
+impl Events {
+    fn read(messages: Vec<v1::ReportEvent>) -> Self {
+        let reports = messages.iter().cloned().map(Report::try_from).collect();
+        Self { messages, reports }
+    }
+
+    fn readable(&self) -> Vec<Report> {
+        self.reports.iter().filter_map(|report| report.as_ref().ok().cloned()).collect()
+    }
+
+    /// One outcome for each event, in order; `outcomes` are those of the readable ones. What can never be applied is told so,
+    /// and logged: nobody else will see it again.
+    fn answer(&self, outcomes: Vec<Outcome>) -> Vec<v1::ReportOutcome> {
+        let mut outcomes = outcomes.into_iter();
+        let mut outcome = |(message, report): (&v1::ReportEvent, &Result<Report, Invalid>)| {
+            let outcome = match report {
+                Err(error) => Some(Outcome::Rejected(error.why)),
+                Ok(_) => outcomes.next(),
+            };
+            let mut answer = report_outcome(message, outcome.unwrap_or(Outcome::Rejected("has no outcome")));
+            if let Err(error) = report {
+                answer.reason = error.to_string();
+            }
+            if let Some(Outcome::Rejected(_)) = outcome {
+                tracing::warn!(hold = %Hex(&message.hold_id), reason = answer.reason, "a report was rejected");
+            }
+            answer
+        };
+        self.messages.iter().zip(&self.reports).map(&mut outcome).collect()
+    }
+}
+
+/// At most the bytes of an id, in hexadecimal.
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().take(16).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+fn invalid(error: &Invalid) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn status(error: &StoreError) -> Status {
+    match error {
+        StoreError::Unavailable(_) => {
+            tracing::warn!(%error, "a message was not carried out");
+            Status::unavailable(error.to_string())
+        }
+        StoreError::Invalid(_) => Status::invalid_argument(error.to_string()),
+        StoreError::NotFound(_) | StoreError::Conflict(_) => Status::failed_precondition(error.to_string()),
+    }
+}
