@@ -109,11 +109,13 @@ pub(super) struct Reader {
     api: Api,
     counts: Counts,
     parts: Vec<Part>,
-    in_part: bool,
+    part: AtPart,
     model: Option<String>,
     modifiers: Modifiers,
     output_bytes: u64,
     terminal: bool,
+    /// The status of a response says that nothing follows.
+    status_ended: bool,
     /// A choice has told why it ended.
     finished: bool,
     error: bool,
@@ -124,8 +126,20 @@ pub(super) struct Reader {
     /// Web searches among the items of the response itself, and among items told one by one.
     searches_listed: u64,
     searches_told: u64,
+    /// The item of the present event is a search.
+    search_in_event: bool,
     in_list: bool,
     pub(super) chunk: Chunk,
+}
+
+/// Whether one of the parts is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AtPart {
+    Outside,
+    /// The last one.
+    Kept,
+    /// One beyond [`PARTS_MAX`].
+    PassedOver,
 }
 
 /// What an event of a chat stream holds, to tell the chunk that only brings usage.
@@ -145,11 +159,12 @@ impl Reader {
             api,
             counts: Counts::default(),
             parts: Vec::new(),
-            in_part: false,
+            part: AtPart::Outside,
             model: None,
             modifiers: Modifiers::default(),
             output_bytes: 0,
             terminal: false,
+            status_ended: false,
             finished: false,
             error: false,
             event_type: None,
@@ -157,6 +172,7 @@ impl Reader {
             action_type: None,
             searches_listed: 0,
             searches_told: 0,
+            search_in_event: false,
             in_list: false,
             chunk: Chunk::default(),
         }
@@ -169,12 +185,20 @@ impl Reader {
 
     /// An event is over.
     pub(super) fn end_event(&mut self) {
+        let search = std::mem::take(&mut self.search_in_event);
         match (self.api, self.event_type.take().as_deref()) {
             (Api::Messages, Some("message_stop")) => self.terminal = true,
             (Api::Responses, Some("response.completed" | "response.incomplete" | "response.failed")) => {
                 self.terminal = true;
             }
+            (Api::Responses, Some("response.output_item.done")) if search => {
+                self.searches_told = self.searches_told.saturating_add(1);
+            }
             (_, Some("error")) => self.error = true,
+            // Some servers of chat streams leave `[DONE]` out; a reason to stop and usage say the same.
+            (Api::ChatCompletions | Api::Completions, _) if self.finished && self.counts.output.is_some() => {
+                self.terminal = true;
+            }
             _ => {}
         }
         self.chunk = Chunk::default();
@@ -186,17 +210,14 @@ impl Reader {
             Api::Responses => self.searches_listed.max(self.searches_told),
             _ => self.counts.web_searches.unwrap_or(0),
         };
-        let responses_open = self.api == Api::Responses && !self.terminal;
-        // Some servers of chat streams leave `[DONE]` out; a reason to stop and usage say the same.
-        let chat = matches!(self.api, Api::ChatCompletions | Api::Completions);
-        let chat_over = chat && self.finished && self.counts.output.is_some();
+        let open = self.api == Api::Responses && !self.status_ended;
         Reading {
             usage: self.counts.usage(self.api, web_searches),
             output_known: self.counts.output.is_some() || self.api == Api::Embeddings,
             output_bytes: self.output_bytes,
             model: self.model.clone(),
             modifiers: self.modifiers.clone(),
-            terminal: self.terminal || chat_over || (complete && !responses_open),
+            terminal: self.terminal || (complete && !open),
             error: self.error,
             extra: self.extra(),
         }
@@ -217,9 +238,14 @@ impl Reader {
     }
 
     fn count(&mut self, field: Field, count: u64) {
-        match self.parts.last_mut().filter(|_| self.in_part) {
-            Some(part) => part.counts.set(field, count),
-            None => self.counts.set(field, count),
+        match self.part {
+            AtPart::Outside => self.counts.set(field, count),
+            AtPart::Kept => {
+                if let Some(part) = self.parts.last_mut() {
+                    part.counts.set(field, count);
+                }
+            }
+            AtPart::PassedOver => {}
         }
     }
 
@@ -236,6 +262,7 @@ impl Reader {
             Field::ServiceTier => self.modifiers.service_tier = Some(text),
             Field::Speed => self.modifiers.speed = Some(text),
             Field::InferenceGeo => self.modifiers.inference_geo = Some(text),
+            Field::PartType | Field::PartModel if self.part != AtPart::Kept => {}
             Field::PartType => {
                 if let Some(part) = self.parts.last_mut() {
                     part.kind = Some(text);
@@ -248,9 +275,9 @@ impl Reader {
             }
             Field::ItemType => self.item_type = Some(text),
             Field::ActionType => self.action_type = Some(text),
-            // Streams of the Responses API tell their status in every event; only the last one is terminal.
             Field::Status => {
-                self.terminal = matches!(text.as_str(), "completed" | "incomplete" | "failed" | "cancelled")
+                self.status_ended =
+                    matches!(text.as_str(), "completed" | "incomplete" | "failed" | "cancelled");
             }
             _ => {}
         }
@@ -262,8 +289,9 @@ impl Reader {
             Field::Parts => self.parts.clear(),
             Field::Part if self.parts.len() < PARTS_MAX => {
                 self.parts.push(Part::default());
-                self.in_part = true;
+                self.part = AtPart::Kept;
             }
+            Field::Part => self.part = AtPart::PassedOver,
             Field::Usage => self.chunk.usage_seen = true,
             Field::Choices => self.chunk.choices_listed = true,
             Field::Choice => self.chunk.choice_seen = true,
@@ -284,11 +312,10 @@ impl Reader {
     fn end_item(&mut self) {
         let is_search = self.item_type.as_deref() == Some("web_search_call")
             && matches!(self.action_type.as_deref(), None | Some("search"));
-        let is_told = self.event_type.as_deref() == Some("response.output_item.done");
         if is_search && self.in_list {
             self.searches_listed = self.searches_listed.saturating_add(1);
-        } else if is_search && is_told {
-            self.searches_told = self.searches_told.saturating_add(1);
+        } else {
+            self.search_in_event = is_search;
         }
     }
 }
@@ -311,7 +338,7 @@ impl Sink<Field> for Reader {
 
     fn end(&mut self, field: Field, _: bool) {
         match field {
-            Field::Part => self.in_part = false,
+            Field::Part => self.part = AtPart::Outside,
             Field::Item => self.end_item(),
             Field::Items => self.in_list = false,
             _ => {}
