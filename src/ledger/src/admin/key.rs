@@ -14,7 +14,7 @@ use crate::store::{
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::KeyDigest;
@@ -155,7 +155,8 @@ pub(crate) async fn delete<S: Store>(
     let records = app.store.delete(accounts).await?;
     let deleted_keys = match keys.is_empty() {
         true => aliases,
-        false => records.iter().filter_map(token).collect(),
+        // One key may have been named by both.
+        false => records.iter().filter_map(token).collect::<BTreeSet<_>>().into_iter().collect(),
     };
     Ok(Json(DeletedKeys { deleted_keys }))
 }

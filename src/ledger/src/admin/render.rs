@@ -266,3 +266,6 @@ pub(crate) struct Warned<T> {
 pub(crate) fn instant(at: Timestamp) -> Option<String> {
     at.to_utc().map(|at| at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
+
+#[cfg(test)]
+mod tests;

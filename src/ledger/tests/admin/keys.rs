@@ -246,3 +246,26 @@ async fn lists_come_in_pages() {
     assert_eq!((&whole["keys"][0]["token"], &whole["keys"][0]["team_id"]), (&json!(hashes[0]), &json!("t")));
     assert_eq!(whole["total_pages"], json!(5));
 }
+
+#[tokio::test]
+async fn two_updates_at_once_lose_nothing() {
+    let api = Api::new();
+    let key = api.key(r#"{"max_budget": 1, "budget_duration": "1mo"}"#).await;
+    for round in 2..22 {
+        let day = json!([{"budget_duration": "1d", "max_budget": round}]);
+        let update = async |fields: Value| {
+            let mut body = json!({ "key": key });
+            body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            api.post("/key/update", &body.to_string()).await.status
+        };
+        let answers = tokio::join!(
+            update(json!({"max_budget": round})),
+            update(json!({ "budget_limits": day })),
+            update(json!({"note": round})),
+        );
+        assert_eq!(answers, (200, 200, 200));
+        let info = api.info(&key).await;
+        assert_eq!((&info["max_budget"], &info["metadata"]["note"]), (&json!(round), &json!(round)));
+        assert_eq!(info["budget_limits"][0]["max_budget"], json!(round));
+    }
+}
