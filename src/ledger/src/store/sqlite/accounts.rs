@@ -102,7 +102,8 @@ impl Books<'_> {
         Ok(records)
     }
 
-    fn record_of(&self, account: i64, now: Timestamp) -> Result<AccountRecord, Failure> {
+    fn record_of(&mut self, account: i64, now: Timestamp) -> Result<AccountRecord, Failure> {
+        self.flush()?;
         Ok(records::record(self.file, account, now)?)
     }
 

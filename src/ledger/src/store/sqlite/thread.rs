@@ -133,7 +133,7 @@ fn write_until_closed(file: Connection, ground: &Ground, jobs: &Receiver<WriteJo
         match jobs.recv_timeout(Duration::from_millis(SWEEP_MS.cast_unsigned())) {
             Ok(job) => batch.push(job),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return fold_log(&file),
         }
         batch.extend(jobs.try_iter().take(BATCH_MAX - 1));
         let sweep = ground.clock.now() >= sweep_at;
@@ -160,6 +160,12 @@ fn write_until_closed(file: Connection, ground: &Ground, jobs: &Receiver<WriteJo
         }
         batch.clear();
     }
+}
+
+/// Folds the log into the file, so that it is whole by itself. A reader that still looks keeps part of the log, and the
+/// next start folds that.
+fn fold_log(file: &Connection) -> rusqlite::Result<()> {
+    file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Runs a batch in one transaction. Gives back the answers, and whether a sweep left something.

@@ -1,0 +1,294 @@
+//! A small world to spend in: an organization, a team in it, a user and keys, and a price list that can be checked by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tollgate_domain::account::AccountKind;
+use tollgate_domain::api::Api;
+use tollgate_domain::bounds::Bounds;
+use tollgate_domain::catalogue::Provider;
+use tollgate_domain::hold::{End, Event, HoldAsk, HoldDenied, Outcome, Report, Settlement, Verdict};
+use tollgate_domain::ids::{HoldId, KeyDigest, ModelName};
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::policy::Policy;
+use tollgate_domain::price::{Modifiers, PriceBook};
+use tollgate_domain::time::Timestamp;
+use tollgate_domain::usage::Usage;
+use tollgate_domain::window::Window;
+use tollgate_ledger::clock::Clock;
+use tollgate_ledger::store::{
+    AccountChange, AccountRecord, AccountRef, AccountSpec, Credential, Found, LimitSpec, NewAccount, Owners,
+    Store,
+};
+
+/// A way to open a store.
+pub(crate) trait Backend: Sized {
+    type Store: Store;
+    fn new() -> Self;
+    /// Opens what was left by the last time, if anything was.
+    fn open(&mut self, book: Arc<PriceBook>, clock: Clock) -> Arc<Self::Store>;
+    /// Closes the store as a crash would, as far as that can be had within a process.
+    fn close(&mut self, store: Arc<Self::Store>) -> impl Future<Output = ()> + Send;
+    /// Checks the books with eyes of its own: every balance is the sum of the entries that name it, and so on.
+    fn check(&self);
+}
+
+/// `m` costs 1,000 nano-dollars a token in and 2,000 out; `dear` ten times that; `c` has tiers and web searches.
+const BOOK: &str = r#"{"format": "tollgate-price-book/1", "models": [
+    {"name": "m", "aliases": ["em"], "provider": "openai", "mode": "chat", "context_window": 1000000,
+     "max_output": 100000, "rates": [
+        {"tier": "standard", "above": 0, "input": "1", "cache_read": "0.5", "output": "2"},
+        {"tier": "flex", "above": 0, "input": "0.5", "cache_read": "0.25", "output": "1"}]},
+    {"name": "dear", "provider": "openai", "mode": "chat", "context_window": 1000000, "max_output": 100000,
+     "rates": [{"tier": "standard", "above": 0, "input": "10", "output": "20"}]},
+    {"name": "c", "provider": "anthropic", "mode": "chat", "context_window": 1000000, "max_output": 100000,
+     "rates": [{"tier": "standard", "above": 0, "input": "3", "output": "15"}], "web_search": "0.01"}]}"#;
+
+/// Tuesday, 2026-11-24T12:00:00Z.
+pub(crate) const NOON: Timestamp = Timestamp::new(1_795_521_600_000);
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
+
+pub(crate) struct World<B: Backend> {
+    backend: B,
+    store: Option<Arc<B::Store>>,
+    pub(crate) clock: Clock,
+    ids: AtomicU64,
+}
+
+pub(crate) fn money(nanodollars: i64) -> Nanodollars {
+    Nanodollars::new(nanodollars)
+}
+
+pub(crate) fn digest(key: u8) -> KeyDigest {
+    KeyDigest::new([key; 32])
+}
+
+pub(crate) fn key(number: u8) -> AccountRef {
+    AccountRef::Key(digest(number))
+}
+
+pub(crate) fn organization() -> AccountRef {
+    AccountRef::Id(AccountKind::Organization, "org".into())
+}
+
+pub(crate) fn team() -> AccountRef {
+    AccountRef::Id(AccountKind::Team, "team".into())
+}
+
+pub(crate) fn user() -> AccountRef {
+    AccountRef::Id(AccountKind::User, "user".into())
+}
+
+/// A limit over one of LiteLLM's durations, or for life.
+pub(crate) fn limit(amount: i64, duration: &str) -> LimitSpec {
+    let duration = Some(duration.to_owned()).filter(|text| !text.is_empty());
+    let window = duration.as_deref().map_or(Window::Lifetime, |text| Window::from_duration(text).unwrap());
+    LimitSpec { amount: money(amount), window, duration, main: false, observe: false }
+}
+
+pub(crate) fn limits(limits: &[(i64, &str)]) -> Vec<LimitSpec> {
+    limits.iter().map(|(amount, duration)| limit(*amount, duration)).collect()
+}
+
+pub(crate) fn usage(input: u64, output: u64) -> Usage {
+    Usage { input, output, ..Usage::default() }
+}
+
+pub(crate) fn settlement(input: u64, output: u64) -> Settlement {
+    Settlement {
+        usage: Some(usage(input, output)),
+        estimated: false,
+        end: End::Complete,
+        model: None,
+        modifiers: Modifiers::default(),
+        extra: Vec::new(),
+        status: 200,
+        duration_ms: 0,
+        first_byte_ms: 0,
+    }
+}
+
+pub(crate) fn settle(input: u64, output: u64) -> Event {
+    Event::Settle(settlement(input, output))
+}
+
+pub(crate) const VOID: Event = Event::Void { status: 503 };
+
+impl<B: Backend> World<B> {
+    pub(crate) fn new() -> Self {
+        let mut backend = B::new();
+        let clock = Clock::stopped(NOON);
+        let store = backend.open(Self::book(), clock.clone());
+        Self { backend, store: Some(store), clock, ids: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn book() -> Arc<PriceBook> {
+        Arc::new(PriceBook::parse(BOOK).unwrap())
+    }
+
+    pub(crate) fn store(&self) -> Arc<B::Store> {
+        self.store.clone().unwrap()
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        let store = self.store.take().unwrap();
+        self.backend.close(store).await;
+        self.store = Some(self.backend.open(Self::book(), self.clock.clone()));
+    }
+
+    pub(crate) fn check(&mut self) {
+        self.backend.check();
+    }
+
+    pub(crate) fn advance(&self, ms: i64) {
+        self.clock.set(self.clock.now().plus_ms(ms));
+    }
+
+    /// Lets what is due happen: the next message finds it done.
+    pub(crate) async fn tick(&self) {
+        self.store().report(Vec::new()).await.unwrap();
+    }
+
+    pub(crate) async fn make(&self, kind: AccountKind, id: &str, spec: AccountSpec) -> AccountRecord {
+        self.store().create(Self::new_account(kind, id, spec)).await.unwrap()
+    }
+
+    pub(crate) fn new_account(kind: AccountKind, id: &str, spec: AccountSpec) -> NewAccount {
+        NewAccount { kind, id: id.into(), spec, credential: None, created_by: "admin".into() }
+    }
+
+    pub(crate) fn new_key(number: u8, spec: AccountSpec) -> NewAccount {
+        let credential = Credential { digest: digest(number), name: format!("sk-...{number:04}") };
+        NewAccount {
+            credential: Some(credential),
+            ..Self::new_account(AccountKind::Key, &format!("key-{number}"), spec)
+        }
+    }
+
+    pub(crate) async fn make_key(&self, number: u8, spec: AccountSpec) -> AccountRecord {
+        self.store().create(Self::new_key(number, spec)).await.unwrap()
+    }
+
+    /// Key 1 alone, with one limit.
+    pub(crate) async fn lone_key(&self, amount: i64) {
+        self.lone_key_again(1, amount).await;
+    }
+
+    /// Another such key.
+    pub(crate) async fn lone_key_again(&self, number: u8, amount: i64) {
+        self.make_key(number, AccountSpec { limits: limits(&[(amount, "")]), ..AccountSpec::default() })
+            .await;
+    }
+
+    /// Key 1 of the user in the team of the organization, each with a limit for life.
+    pub(crate) async fn family(&self, organization: i64, team: i64, user: i64, key: i64) {
+        let spec = |amount, owners| AccountSpec {
+            limits: limits(&[(amount, "")]),
+            owners,
+            ..AccountSpec::default()
+        };
+        let owners = Owners::default;
+        self.make(AccountKind::Organization, "org", spec(organization, owners())).await;
+        let in_org = Owners { organization: Some("org".into()), ..owners() };
+        let alias = Some("engineering".into());
+        self.make(AccountKind::Team, "team", AccountSpec { alias, ..spec(team, in_org) }).await;
+        self.make(AccountKind::User, "user", spec(user, owners())).await;
+        let of = Owners { organization: None, team: Some("team".into()), user: Some("user".into()) };
+        self.make_key(1, spec(key, of)).await;
+    }
+
+    pub(crate) async fn change(&self, account: AccountRef, change: AccountChange) -> AccountRecord {
+        self.store().update(account, change).await.unwrap()
+    }
+
+    pub(crate) async fn set_limits(&self, account: AccountRef, specs: &[(i64, &str)]) -> AccountRecord {
+        let change = AccountChange { limits: Some(limits(specs)), ..AccountChange::default() };
+        self.change(account, change).await
+    }
+
+    pub(crate) async fn record(&self, account: AccountRef) -> AccountRecord {
+        self.store().account(account).await.unwrap().unwrap()
+    }
+
+    /// Posted and pending over the account's life.
+    pub(crate) async fn balance(&self, account: AccountRef) -> (i64, i64) {
+        let record = self.record(account).await;
+        (record.posted.get(), record.pending.get())
+    }
+
+    /// Posted and pending of the account's limit at `index`.
+    pub(crate) async fn window(&self, account: AccountRef, index: usize) -> (i64, i64) {
+        let record = self.record(account).await;
+        (record.limits[index].posted.get(), record.limits[index].pending.get())
+    }
+
+    pub(crate) async fn policy(&self, key: u8) -> Policy {
+        match self.store().lookup(digest(key), Vec::new()).await.unwrap() {
+            Found::Known { policy: Some(policy), .. } => policy,
+            other => panic!("no policy: {other:?}"),
+        }
+    }
+
+    pub(crate) fn fresh_id(&self) -> HoldId {
+        let mut bytes = [0xAB; 16];
+        bytes[8..].copy_from_slice(&self.ids.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+        HoldId::new(bytes)
+    }
+
+    /// An ask of `m` for `input` tokens, on the present policy.
+    pub(crate) async fn ask(&self, key: u8, input: u64) -> HoldAsk {
+        let version = match self.store().lookup(digest(key), Vec::new()).await.unwrap() {
+            Found::Known { policy, .. } => policy.unwrap().version,
+            Found::Unknown => Vec::new(),
+        };
+        HoldAsk {
+            id: self.fresh_id(),
+            key: digest(key),
+            policy_version: version,
+            model: ModelName::new("m"),
+            provider: Provider::OpenAi,
+            api: Api::ChatCompletions,
+            bounds: Bounds { input, input_per_call: input, ..Bounds::default() },
+            modifiers: Modifiers::default(),
+            fallback_models: Vec::new(),
+            tags: Vec::new(),
+            session: None,
+            end_user: None,
+            client: None,
+            catalogue_revision: Self::book().revision(),
+        }
+    }
+
+    pub(crate) async fn ask_for(&self, ask: HoldAsk) -> Verdict {
+        self.store().hold(ask, Vec::new()).await.unwrap().0
+    }
+
+    /// Holds 1,000 nano-dollars for each of `input` tokens, which must be possible.
+    pub(crate) async fn hold(&self, key: u8, input: u64) -> HoldId {
+        let ask = self.ask(key, input).await;
+        let id = ask.id;
+        match self.ask_for(ask).await {
+            Verdict::Held { amount, .. } => assert_eq!(amount, money(1_000 * input as i64)),
+            other => panic!("not held: {other:?}"),
+        }
+        id
+    }
+
+    /// Tries to hold, which must be refused.
+    pub(crate) async fn refused(&self, key: u8, input: u64) -> HoldDenied {
+        let ask = self.ask(key, input).await;
+        match self.ask_for(ask).await {
+            Verdict::Denied(denied) => denied,
+            other => panic!("not denied: {other:?}"),
+        }
+    }
+
+    pub(crate) fn news(hold: HoldId, sequence: u64, event: Event) -> Report {
+        Report { hold, key: digest(1), sequence, event }
+    }
+
+    /// Reports on a hold of key 1.
+    pub(crate) async fn report(&self, hold: HoldId, sequence: u64, event: Event) -> Outcome {
+        self.store().report(vec![Self::news(hold, sequence, event)]).await.unwrap()[0]
+    }
+}
