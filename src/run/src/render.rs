@@ -12,6 +12,7 @@ pub(crate) struct Rendering<'a> {
     pub(crate) admin_port: u16,
     pub(crate) admin_socket: &'a Path,
     pub(crate) filter: &'a Path,
+    /// The folder of the files of [`secrets`].
     pub(crate) secrets: &'a Path,
     /// Settings of the filter beside its providers.
     pub(crate) filter_settings: &'a serde_json::Map<String, Value>,
@@ -125,8 +126,7 @@ fn admin_cluster(port: u16) -> Value {
 const ENDPOINT: &str = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
 const OPTIONS: &str =
     "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-const SECRETS: &str =
-    "/http_filters/0/typed_config/credential/typed_config/credential/sds_config/path_config_source/path";
+const CREDENTIAL: &str = "/http_filters/0/typed_config/credential/typed_config/credential";
 const TLS: &str = "/transport_socket/typed_config";
 
 fn render_upstream(
@@ -137,7 +137,9 @@ fn render_upstream(
 ) -> Result<(), RenderError> {
     for name in provider.clusters() {
         let cluster = named(list(config, "/static_resources/clusters")?, name)?;
-        set(cluster, &format!("{OPTIONS}{SECRETS}"), path(secrets))?;
+        let credential = cluster.pointer(&format!("{OPTIONS}{CREDENTIAL}/name")).and_then(Value::as_str);
+        let file = secrets.join(secret_file(credential.ok_or_else(|| missing("credential"))?));
+        set(cluster, &format!("{OPTIONS}{CREDENTIAL}/sds_config/path_config_source/path"), path(&file))?;
         let Some(url) = url else { continue };
         set(cluster, &format!("{ENDPOINT}/address"), json!(url.host))?;
         set(cluster, &format!("{ENDPOINT}/port_value"), json!(url.port))?;
@@ -181,17 +183,21 @@ fn remove_upstream(config: &mut Value, provider: Provider) -> Result<(), RenderE
     Ok(())
 }
 
-/// The file of secrets that Envoy reads beside its configuration.
-pub(crate) fn secrets(keys: &[(Provider, String)]) -> Value {
-    let secret = |(name, value): (&str, String)| {
-        json!({
+fn secret_file(name: &str) -> String {
+    format!("{name}.json")
+}
+
+/// The files of secrets that Envoy reads beside its configuration, one for each, by their names in the folder.
+pub(crate) fn secrets(keys: &[(Provider, String)]) -> Vec<(String, Value)> {
+    let file = |(name, value): (&str, String)| {
+        let secret = json!({
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             "name": name,
             "generic_secret": {"secret": {"inline_string": value}},
-        })
+        });
+        (secret_file(name), json!({"resources": [secret]}))
     };
-    let all = keys.iter().flat_map(|(provider, key)| provider.secrets(key));
-    json!({"resources": all.map(secret).collect::<Vec<_>>()})
+    keys.iter().flat_map(|(provider, key)| provider.secrets(key)).map(file).collect()
 }
 
 #[cfg(test)]
@@ -208,7 +214,7 @@ mod tests {
             admin_port: 3,
             admin_socket: Path::new("/run/admin.sock"),
             filter: Path::new("/filter.wasm"),
-            secrets: Path::new("/secrets.json"),
+            secrets: Path::new("/secrets"),
             filter_settings: &settings,
             upstreams,
         };
@@ -228,7 +234,8 @@ mod tests {
         }
         let cluster = entry(&config, "/static_resources/clusters", "openai").unwrap();
         assert_eq!(cluster.pointer(&format!("{TLS}/sni")).unwrap(), "api.openai.com");
-        assert_eq!(cluster.pointer(&format!("{OPTIONS}{SECRETS}")).unwrap(), "/secrets.json");
+        let file = cluster.pointer(&format!("{OPTIONS}{CREDENTIAL}/sds_config/path_config_source/path"));
+        assert_eq!(file.unwrap(), "/secrets/openai-bearer.json");
     }
 
     #[test]
@@ -266,9 +273,12 @@ mod tests {
 
     #[test]
     fn a_secret_stands_as_its_header_wants_it() {
-        let file = secrets(&[(Provider::Anthropic, "k".to_owned())]);
-        let value =
-            |index: usize| file["resources"][index]["generic_secret"]["secret"]["inline_string"].clone();
-        assert_eq!((value(0), value(1)), (json!("k"), json!("Bearer k")));
+        let files = secrets(&[(Provider::Anthropic, "k".to_owned())]);
+        let value = |index: usize| {
+            let (name, file) = &files[index];
+            (name.as_str(), file["resources"][0]["generic_secret"]["secret"]["inline_string"].clone())
+        };
+        assert_eq!(value(0), ("anthropic.json", json!("k")));
+        assert_eq!(value(1), ("anthropic-bearer.json", json!("Bearer k")));
     }
 }

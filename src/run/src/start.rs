@@ -98,8 +98,7 @@ fn print_ready(settings: &Settings) {
 async fn start(settings: &Settings) -> Result<Whole, StartError> {
     let folders = Folders { run: settings.data.join("run"), log: settings.data.join("log") };
     for folder in [&settings.data, &folders.run, &folders.log] {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| StartError::File(folder.clone(), error))?;
+        make_folder(folder)?;
     }
     if TcpListener::bind(("127.0.0.1", settings.port)).is_err() {
         return Err(StartError::PortTaken(settings.port));
@@ -122,6 +121,12 @@ async fn start(settings: &Settings) -> Result<Whole, StartError> {
         upstream.print();
     }
     Ok(Whole { parts, envoy: EnvoyAdmin { socket } })
+}
+
+/// A folder for nobody else's eyes.
+fn make_folder(folder: &Path) -> Result<(), StartError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| StartError::File(folder.to_owned(), error))
 }
 
 /// Free ports, held together while they are looked for, so that none comes twice.
@@ -260,7 +265,7 @@ fn write_configuration(
     ports: &Ports,
     upstreams: &[Upstream],
 ) -> Result<PathBuf, StartError> {
-    let secrets = absolute(&folders.run.join("secrets.json"))?;
+    let secrets = absolute(&folders.run.join("secrets"))?;
     let socket = admin_socket(&folders.run)?;
     let yaml = fs::read_to_string(&settings.envoy_config)
         .map_err(|error| StartError::File(settings.envoy_config.clone(), error))?;
@@ -280,7 +285,10 @@ fn write_configuration(
         },
     )?;
     let keys: Vec<_> = upstreams.iter().map(|upstream| (upstream.provider, upstream.key.clone())).collect();
-    write_secret(&secrets, &render::secrets(&keys).to_string())?;
+    make_folder(&secrets)?;
+    for (name, file) in render::secrets(&keys) {
+        write_secret(&secrets.join(name), &file.to_string())?;
+    }
     write_secret(&folders.run.join("envoy.json"), &config.to_string())?;
     Ok(socket)
 }
