@@ -124,7 +124,9 @@ fn output_max(api: Api, body: &Body, model: &Model) -> u64 {
         (_, None) => model.max_output,
     };
     let prompts = if api == Api::Completions { body.prompts } else { 1 };
-    per_answer.saturating_mul(body.choices).saturating_mul(prompts)
+    // A summary comes on top of the answer, and `max_tokens` does not bound it.
+    let summary = if body.features.compaction { model.max_output } else { 0 };
+    per_answer.saturating_mul(body.choices).saturating_mul(prompts).saturating_add(summary)
 }
 
 #[cfg(test)]

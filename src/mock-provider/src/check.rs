@@ -80,8 +80,9 @@ pub(crate) fn model(body: &Value) -> Result<&str, Refusal> {
     }
 }
 
-const MESSAGES_FIELDS: [&str; 23] = [
+const MESSAGES_FIELDS: [&str; 24] = [
     "cache_control",
+    "compaction",
     "container",
     "context_management",
     "fallbacks",

@@ -103,6 +103,44 @@ struct Part {
     counts: Counts,
 }
 
+impl Part {
+    /// Whether the totals leave it out: a summary, advice, or a call of another model than the answer's own.
+    fn is_beside(&self, own: Option<&str>) -> bool {
+        let apart = matches!(self.kind.as_deref(), Some("compaction" | "advisor_message"));
+        apart || self.model.as_deref().is_some_and(|model| own.is_none_or(|own| !same_model(model, own)))
+    }
+}
+
+/// Whether two names are of one model, with or without the day of its release: `claude-x`, `claude-x-20260901`.
+fn same_model(one: &str, other: &str) -> bool {
+    let is_day = |rest: &str| {
+        rest.strip_prefix('-').is_some_and(|day| day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let dated = |long: &str, short: &str| long.strip_prefix(short).is_some_and(is_day);
+    one == other || dated(one, other) || dated(other, one)
+}
+
+/// Both together, class by class.
+fn add(one: usage::Usage, other: usage::Usage) -> usage::Usage {
+    each(one, other, u64::saturating_add)
+}
+
+/// The larger of both, class by class.
+fn larger(one: usage::Usage, other: usage::Usage) -> usage::Usage {
+    each(one, other, u64::max)
+}
+
+fn each(one: usage::Usage, other: usage::Usage, both: fn(u64, u64) -> u64) -> usage::Usage {
+    usage::Usage {
+        input: both(one.input, other.input),
+        cache_read: both(one.cache_read, other.cache_read),
+        cache_write_5m: both(one.cache_write_5m, other.cache_write_5m),
+        cache_write_1h: both(one.cache_write_1h, other.cache_write_1h),
+        output: both(one.output, other.output),
+        web_searches: both(one.web_searches, other.web_searches),
+    }
+}
+
 /// Takes the fields of one answer.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -212,7 +250,7 @@ impl Reader {
         };
         let open = self.api == Api::Responses && !self.status_ended;
         Reading {
-            usage: self.counts.usage(self.api, web_searches),
+            usage: self.usage(web_searches),
             output_known: self.counts.output.is_some() || self.api == Api::Embeddings,
             output_bytes: self.output_bytes,
             model: self.model.clone(),
@@ -223,18 +261,21 @@ impl Reader {
         }
     }
 
+    /// The totals, or the sum of the model's own calls where that is more: some totals name the first call's input only.
+    fn usage(&self, web_searches: u64) -> Option<usage::Usage> {
+        let total = self.counts.usage(self.api, web_searches)?;
+        let own = self.parts.iter().filter(|part| !part.is_beside(self.model.as_deref()));
+        let sum = own.filter_map(|part| part.counts.usage(self.api, 0)).fold(usage::Usage::default(), add);
+        Some(larger(total, sum))
+    }
+
     /// Summaries, and calls of other models, are billed but not in the totals.
     fn extra(&self) -> Vec<(String, usage::Usage)> {
-        let own = self.model.as_deref();
-        let beside = |part: &&Part| {
-            part.kind.as_deref() == Some("compaction")
-                || part.model.as_deref().is_some_and(|m| own != Some(m))
-        };
         let bill = |part: &Part| {
             let model = part.model.clone().or_else(|| self.model.clone())?;
             Some((model, part.counts.usage(self.api, 0)?))
         };
-        self.parts.iter().filter(beside).filter_map(bill).collect()
+        self.parts.iter().filter(|part| part.is_beside(self.model.as_deref())).filter_map(bill).collect()
     }
 
     fn count(&mut self, field: Field, count: u64) {

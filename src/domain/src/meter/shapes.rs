@@ -79,7 +79,9 @@ static MESSAGE: Shape = Node::object(&[
 ]);
 
 static STARTED: Shape = Node::object(&[("model", &MODEL), ("usage", &MESSAGES_USAGE)]);
-static MESSAGES_DELTA: Shape = Node::object(&[("text", &TEXT), ("thinking", &TEXT), ("partial_json", &TEXT)]);
+/// `content` is the text of a summary.
+static MESSAGES_DELTA: Shape =
+    Node::object(&[("text", &TEXT), ("thinking", &TEXT), ("partial_json", &TEXT), ("content", &TEXT)]);
 static MESSAGES_EVENT: Shape = Node::object(&[
     ("type", &TYPE),
     ("message", &STARTED),

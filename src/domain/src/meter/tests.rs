@@ -209,11 +209,16 @@ fn errors_are_seen_wherever_they_stand() {
 
 #[test]
 fn output_that_can_be_seen_is_counted_in_bytes() {
-    let table: [(Api, &str, u64); 12] = [
+    let table: [(Api, &str, u64); 13] = [
         (Api::Messages, r#"{"type":"content_block_delta","delta":{"text":"a\u00e9\n"}}"#, 4),
         (Api::Messages, r#"{"type":"content_block_delta","delta":{"thinking":"abc"}}"#, 3),
         (Api::Messages, r#"{"type":"content_block_delta","delta":{"partial_json":"{\"a\":"}}"#, 5),
         (Api::Messages, r#"{"type":"content_block_delta","delta":{"signature":"abc"}}"#, 0),
+        (
+            Api::Messages,
+            r#"{"type":"content_block_delta","delta":{"type":"compaction_delta","content":"abc"}}"#,
+            3,
+        ),
         (Api::Messages, r#"{"type":"ping","text":"abc"}"#, 0),
         (Api::ChatCompletions, r#"{"choices":[{"delta":{"content":"ab"}},{"delta":{"content":"cd"}}]}"#, 4),
         (
@@ -265,16 +270,44 @@ fn searches_are_counted_once_whatever_the_order_of_names() {
 
 #[test]
 fn parts_beside_the_total_are_told_by_model() {
-    let iterations = r#"{"model":"c","usage":{"input_tokens":5,"output_tokens":7,"iterations":[
+    let iterations = r#"{"model":"c","usage":{"input_tokens":10,"output_tokens":14,"iterations":[
         {"type":"compaction","input_tokens":100,"output_tokens":30,"cache_read_input_tokens":2},
         {"type":"message","input_tokens":5,"output_tokens":7},
         {"type":"message","model":"c","input_tokens":5,"output_tokens":7},
         {"type":"message","model":"other","input_tokens":4,"output_tokens":3}]}}"#;
     let reading = json(Api::Messages, iterations);
-    assert_eq!(reading.usage, usage(5, 7));
+    assert_eq!(reading.usage, usage(10, 14));
     let compaction = Usage { input: 100, cache_read: 2, output: 30, ..Usage::default() };
     let other = Usage { input: 4, output: 3, ..Usage::default() };
     assert_eq!(reading.extra, [("c".to_owned(), compaction), ("other".to_owned(), other)]);
+}
+
+/// Anthropic's totals name the input of the first call only where a server tool had several; the bill is their sum.
+#[test]
+fn calls_of_the_own_model_are_summed_where_the_total_is_smaller() {
+    let answer = |total: &str, parts: &str| {
+        json(
+            Api::Messages,
+            &format!(r#"{{"model":"claude-x-20260901","usage":{{{total},"iterations":[{parts}]}}}}"#),
+        )
+    };
+    let first = r#"{"type":"message","input_tokens":412,"output_tokens":89}"#;
+    let second =
+        r#"{"type":"message","input_tokens":1348,"cache_read_input_tokens":412,"output_tokens":442}"#;
+    let dated = r#"{"type":"fallback_message","model":"claude-x","input_tokens":1348,"cache_read_input_tokens":412,"output_tokens":442}"#;
+    let advisor = r#"{"type":"advisor_message","input_tokens":823,"output_tokens":1612}"#;
+    let sum = Usage { input: 1_760, cache_read: 412, output: 531, ..Usage::default() };
+    let only_first = r#""input_tokens":412,"output_tokens":531"#;
+    let all = r#""input_tokens":1760,"cache_read_input_tokens":412,"output_tokens":531"#;
+    for total in [only_first, all] {
+        for parts in [format!("{first},{second}"), format!("{first},{dated}")] {
+            let reading = answer(total, &parts);
+            assert_eq!((reading.usage, reading.extra.len()), (Some(sum), 0), "{total} {parts}");
+        }
+    }
+    let reading = answer(only_first, &format!("{first},{advisor},{second}"));
+    let advice = Usage { input: 823, output: 1_612, ..Usage::default() };
+    assert_eq!((reading.usage, reading.extra), (Some(sum), vec![("claude-x-20260901".to_owned(), advice)]));
 }
 
 #[test]

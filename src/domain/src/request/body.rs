@@ -46,6 +46,7 @@ pub(super) enum Field {
     McpServer,
     Container,
     ContextEdit,
+    Compaction,
     FallbackModel,
     WebSearchOptions,
     Modality,
@@ -89,6 +90,7 @@ impl Field {
             Self::McpServer => "mcp_servers",
             Self::Container => "container",
             Self::ContextEdit => "context_management",
+            Self::Compaction => "compaction",
             Self::FallbackModel => "fallbacks",
             Self::WebSearchOptions => "web_search_options",
             Self::Modality => "modalities",
@@ -521,6 +523,7 @@ impl Sink<Field> for Reading {
                 self.features.compaction |=
                     self.text(field, value).is_some_and(|kind| kind.starts_with("compact"));
             }
+            Field::Compaction => self.features.compaction |= value != Value::Null,
             Field::FallbackModel if value == Value::Object => {}
             Field::FallbackModel => {
                 if let Some(model) = self.text(field, value) {

@@ -72,6 +72,7 @@ static CONTEXT_EDIT_TYPE: Shape = name(ContextEdit);
 static CONTEXT_EDIT: Shape = Node::object(&[("type", &CONTEXT_EDIT_TYPE)]);
 static CONTEXT_EDITS: Shape = Node::array(&CONTEXT_EDIT);
 static CONTEXT_MANAGEMENT: Shape = Node::object(&[("edits", &CONTEXT_EDITS)]).or_array(&CONTEXT_EDIT);
+static COMPACTION: Shape = plain(Compaction);
 static FALLBACK_MODEL: Shape = Node::leaf(FallbackModel, Text::Keep(256));
 static FALLBACK: Shape = Node {
     field: Some(FallbackModel),
@@ -98,6 +99,7 @@ static MESSAGES_BODY: Shape = Node::object(&[
     ("mcp_servers", &MCP_SERVERS),
     ("container", &CONTAINER),
     ("context_management", &CONTEXT_MANAGEMENT),
+    ("compaction", &COMPACTION),
     ("fallbacks", &FALLBACKS),
     ("fallback_models", &FALLBACKS),
 ])

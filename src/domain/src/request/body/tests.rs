@@ -447,6 +447,8 @@ fn caches_compaction_and_fallbacks_are_seen() {
             .compaction
     );
     assert!(features(Api::Responses, r#""context_management":[{"type":"compaction"}]"#).compaction);
+    assert!(features(Api::Messages, r#""compaction":{"type":"summarize"}"#).compaction);
+    assert!(!features(Api::Messages, r#""compaction":null"#).compaction);
     let body =
         read(Api::Messages, r#"{"model":"m","fallbacks":[{"model":"a"},"b"],"speed":"fast"}"#).unwrap();
     assert_eq!(
