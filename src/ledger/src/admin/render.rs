@@ -208,7 +208,7 @@ impl From<&AccountRecord> for UserView {
 /// The budget of an organization, in the table of its own that LiteLLM shows it in.
 #[derive(Debug, Serialize)]
 struct BudgetTable {
-    budget_id: Option<String>,
+    budget_id: String,
     max_budget: Option<Money>,
     soft_budget: Option<Money>,
     budget_duration: Option<String>,
@@ -222,7 +222,8 @@ struct BudgetTable {
 pub(crate) struct OrganizationView {
     organization_id: String,
     organization_alias: Option<String>,
-    budget_id: Option<String>,
+    /// LiteLLM gives every organization a budget of its own; the organization's id names it.
+    budget_id: String,
     updated_by: String,
     litellm_budget_table: BudgetTable,
     #[serde(flatten)]
@@ -235,10 +236,10 @@ impl From<&AccountRecord> for OrganizationView {
         Self {
             organization_id: record.id.clone(),
             organization_alias: record.spec.alias.clone(),
-            budget_id: None,
+            budget_id: record.id.clone(),
             updated_by: record.created_by.clone(),
             litellm_budget_table: BudgetTable {
-                budget_id: None,
+                budget_id: record.id.clone(),
                 max_budget: account.max_budget,
                 soft_budget: account.soft_budget,
                 budget_duration: account.budget_duration.clone(),

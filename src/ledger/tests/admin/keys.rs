@@ -3,6 +3,8 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use tollgate_domain::key;
+use tollgate_domain::time::Timestamp;
+use tollgate_ledger::store::{AccountChange, AccountRef, Store};
 
 /// Long and random enough to be brought along.
 const OWN: &str = "sk-9fQ2mVx7LrT4bKzWc8HdYp3NsJg6RuEa";
@@ -268,4 +270,16 @@ async fn two_updates_at_once_lose_nothing() {
         assert_eq!((&info["max_budget"], &info["metadata"]["note"]), (&json!(round), &json!(round)));
         assert_eq!(info["budget_limits"][0]["max_budget"], json!(round));
     }
+}
+
+#[tokio::test]
+async fn an_expired_key_reads_nothing() {
+    let api = Api::new();
+    let key = api.key(r#"{"duration": "1h"}"#).await;
+    assert_eq!(api.call(Method::GET, "/key/info", Some(&key), "").await.status, 200);
+    let change = AccountChange { expires_at: Some(Some(Timestamp::new(0))), ..AccountChange::default() };
+    api.store.update(AccountRef::Key(key::digest(key.as_bytes())), change).await.unwrap();
+    let (status, kind, ..) = api.call(Method::GET, "/key/info", Some(&key), "").await.error();
+    assert_eq!((status, kind.as_str()), (401, "expired_key"));
+    assert_eq!(api.info(&key).await["expires"], json!("1970-01-01T00:00:00Z"));
 }

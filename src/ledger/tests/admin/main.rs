@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod away;
 mod keys;
 mod refusals;
 mod spend;

@@ -246,3 +246,11 @@ async fn a_wrong_parameter_is_named() {
         assert_eq!((error.0, error.2.as_deref()), (status, Some(param)), "{path}: {}", error.3);
     }
 }
+
+#[test]
+fn the_reference_names_every_route() {
+    let reference = include_str!("../../../../docs/admin-api.md");
+    for path in GET_ROUTES.iter().chain(&POST_ROUTES) {
+        assert!(reference.contains(&format!("{path}`")), "{path}");
+    }
+}
