@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from decimal import Decimal
 
 import httpx
 
@@ -151,6 +152,17 @@ class Stack:
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         os.kill(self.pid_of(name), number)
 
+    def envoy_stats(self, *names: str) -> dict[str, int]:
+        """Envoy's counters and gauges of these names; those that it has not made yet are 0."""
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.data / "run" / "envoy.sock"))) as client:
+            lines = client.get("http://envoy/stats?usedonly").text.splitlines()
+        values = dict(line.split(": ", 1) for line in lines if ": " in line)
+        return {name: int(values.get(name, 0)) for name in names}
+
+    def requests_taken(self) -> int:
+        """Requests that have reached Envoy so far."""
+        return self.envoy_stats("http.ingress.downstream_rq_total")["http.ingress.downstream_rq_total"]
+
     # The admin API.
 
     def admin(self, method: str, path: str, body=None, **parameters):
@@ -158,7 +170,8 @@ class Stack:
             method, path, json=body, params=parameters or None, headers={"authorization": f"Bearer {MASTER}"}
         )
         assert response.status_code == 200, f"{method} {path}: {response.status_code} {response.text}"
-        return response.json()
+        # Amounts are exact, and stay so.
+        return response.json(parse_float=Decimal)
 
     def organization(self, **fields) -> str:
         return self.admin("POST", "/organization/new", fields)["organization_id"]
