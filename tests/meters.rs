@@ -124,16 +124,26 @@ fn every_golden_names_the_pages_that_document_it() {
 
 #[test]
 fn a_chunk_may_end_at_any_byte() {
-    for golden in goldens() {
-        let expected = golden.expected();
-        for at in 0..=golden.bytes.len() {
-            let (head, tail) = golden.bytes.split_at(at);
-            assert_eq!(golden.read([head, tail]), expected, "{} cut at {at}", golden.name);
+    // The work grows with the square of the answers: the cores share it.
+    let goldens = goldens();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let goldens = &goldens;
+            scope.spawn(move || goldens.iter().skip(worker).step_by(workers).for_each(cut_everywhere));
         }
-        for size in [1, 2, 3, 7, 16, 61, 1024] {
-            let reading = golden.read(golden.bytes.chunks(size));
-            assert_eq!(reading, expected, "{} in chunks of {size}", golden.name);
-        }
+    });
+}
+
+fn cut_everywhere(golden: &Golden) {
+    let expected = golden.expected();
+    for at in 0..=golden.bytes.len() {
+        let (head, tail) = golden.bytes.split_at(at);
+        assert_eq!(golden.read([head, tail]), expected, "{} cut at {at}", golden.name);
+    }
+    for size in [1, 2, 3, 7, 16, 61, 1024] {
+        let reading = golden.read(golden.bytes.chunks(size));
+        assert_eq!(reading, expected, "{} in chunks of {size}", golden.name);
     }
 }
 
@@ -149,7 +159,12 @@ fn an_answer_may_break_off_at_any_byte() {
             meter.feed(&[*byte]);
             let reading = meter.reading();
             assert_eq!(reading.is_final(), at + 1 >= final_at, "{} broken off at {}", golden.name, at + 1);
-            assert!(reading.usage.is_some() || before.usage.is_none(), "{} forgot at {}", golden.name, at + 1);
+            assert!(
+                reading.usage.is_some() || before.usage.is_none(),
+                "{} forgot at {}",
+                golden.name,
+                at + 1
+            );
             assert!(reading.output_bytes >= before.output_bytes, "{} at {}", golden.name, at + 1);
             before = reading;
         }
