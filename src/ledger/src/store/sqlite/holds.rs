@@ -52,7 +52,11 @@ impl Found {
 }
 
 impl Books<'_> {
-    fn find(&self, id: &HoldId) -> rusqlite::Result<Found> {
+    /// What the books know of the id. An open hold leaves the memory by this, so that what is changed of it is read again.
+    fn find(&mut self, id: &HoldId) -> rusqlite::Result<Found> {
+        if let Some(row) = self.take_open(id) {
+            return Ok(Found::Hold(row));
+        }
         if let Some(row) = HoldRow::find(self.file, id)? {
             return Ok(Found::Hold(Box::new(row)));
         }
@@ -113,7 +117,7 @@ impl Books<'_> {
         let expires_at = now.plus_ms(self.ground.hold_ttl_ms);
         let hold = self.next_hold();
         self.record(Entry { pending: amount, ..Entry::new(Kind::Hold, now, hold, &balances) })?;
-        NewHold {
+        let new = NewHold {
             hold,
             ask,
             owners: key.owners,
@@ -124,8 +128,9 @@ impl Books<'_> {
             would_deny,
             created_at: now,
             expires_at,
-        }
-        .insert(self.file)?;
+        };
+        new.insert(self.file)?;
+        self.remember_open(ask.id, Box::new(new.row()));
         Ok(Verdict::Held { amount, expires_at })
     }
 
@@ -293,11 +298,15 @@ impl Books<'_> {
                 "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE at < ?1 ORDER BY at LIMIT ?2)",
             )?
             .execute([forgotten, SWEEP_MAX])?;
-        if now < self.ground.grace_until {
+        // By the clock itself: it may stand behind the journal.
+        if self.ground.clock.now() < self.ground.grace_until {
             return Ok(false);
         }
         let due = HoldRow::due(self.file, now, SWEEP_MAX)?;
         let count = due.len();
+        if count > 0 {
+            self.forget_open();
+        }
         for row in due {
             self.expire(row, now)?;
         }

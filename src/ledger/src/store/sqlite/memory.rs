@@ -4,13 +4,14 @@
 use super::code::{instant, money};
 use super::keys::{Charged, Key, load_charged, load_key};
 use super::open::Epoch;
+use super::rows::HoldRow;
 use crate::clock::Clock;
 use crate::rules::admission::Counted;
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::{Nanodollars, Overflow};
 use tollgate_domain::price::PriceBook;
 use tollgate_domain::time::Timestamp;
@@ -41,6 +42,8 @@ pub(super) struct Memory {
     current: HashMap<(i64, Window), (Period, i64)>,
     balances: HashMap<i64, Balance>,
     changed: Vec<i64>,
+    /// Holds that were made since the memory is young, until they end.
+    open: HashMap<HoldId, Box<HoldRow>>,
     numbers: Numbers,
 }
 
@@ -91,6 +94,7 @@ impl Memory {
             current: HashMap::new(),
             balances: HashMap::new(),
             changed: Vec::new(),
+            open: HashMap::new(),
             numbers: Numbers::read(file)?,
         })
     }
@@ -109,6 +113,9 @@ impl Memory {
             self.keys.clear();
             self.accounts.clear();
             self.current.clear();
+        }
+        if self.open.len() > REMEMBERED_MAX {
+            self.open.clear();
         }
         if self.balances.len() > REMEMBERED_MAX {
             self.balances.clear();
@@ -132,6 +139,21 @@ impl Books<'_> {
         self.memory.numbers.at = self.memory.numbers.at.max(at);
         self.memory.numbers.entry += 1;
         self.memory.numbers.entry
+    }
+
+    /// Remembers an open hold: most end soon, and need not be read again.
+    pub(super) fn remember_open(&mut self, id: HoldId, row: Box<HoldRow>) {
+        self.memory.open.insert(id, row);
+    }
+
+    /// Takes an open hold out of memory, because it is about to change.
+    pub(super) fn take_open(&mut self, id: &HoldId) -> Option<Box<HoldRow>> {
+        self.memory.open.remove(id)
+    }
+
+    /// Forgets every open hold, because some of them change without being asked for by their id.
+    pub(super) fn forget_open(&mut self) {
+        self.memory.open.clear();
     }
 
     /// The key, with its accounts remembered.

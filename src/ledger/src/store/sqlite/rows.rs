@@ -8,6 +8,7 @@ use super::keys::OwnerRows;
 use crate::rules::charge::Terms;
 use crate::store::HoldState;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use tollgate_domain::api::Api;
 use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{DenialReason, HoldAsk};
 use tollgate_domain::ids::{HoldId, KeyDigest, ModelName, Tag};
@@ -23,8 +24,8 @@ pub(super) struct HoldRow {
     pub(super) state: HoldState,
     pub(super) digest: KeyDigest,
     pub(super) terms: Terms,
-    pub(super) provider: String,
-    pub(super) api: String,
+    pub(super) provider: Provider,
+    pub(super) api: Api,
     pub(super) balances: Vec<i64>,
     pub(super) posted: Nanodollars,
     pub(super) overrun: Nanodollars,
@@ -79,8 +80,8 @@ impl HoldRow {
             state: state(row.get(1)?)?,
             digest: digest(row, 2)?,
             terms,
-            provider: row.get(10)?,
-            api: row.get(11)?,
+            provider: provider(row.get_ref(10)?.as_str()?)?,
+            api: api(row.get_ref(11)?.as_str()?)?,
             balances: unpack_ids(row.get_ref(12)?.as_blob()?)?,
             posted: money(row, 13)?,
             overrun: money(row, 14)?,
@@ -99,8 +100,8 @@ impl HoldRow {
             && *fallback_models == ask.fallback_models
             && *bounds == ask.bounds
             && *modifiers == ask.modifiers
-            && self.provider == ask.provider.as_str()
-            && self.api == ask.api.as_str()
+            && self.provider == ask.provider
+            && self.api == ask.api
     }
 
     /// Writes what changes while the hold is open.
@@ -236,6 +237,32 @@ impl NewHold<'_> {
         Ok(())
     }
 
+    /// The row as [`HoldRow::find`] would read it.
+    pub(super) fn row(&self) -> HoldRow {
+        let ask = self.ask;
+        HoldRow {
+            hold: self.hold,
+            state: HoldState::Pending,
+            digest: ask.key,
+            terms: Terms {
+                model: ask.model.clone(),
+                fallback_models: ask.fallback_models.clone(),
+                bounds: ask.bounds,
+                modifiers: ask.modifiers.clone(),
+                amount: self.amount,
+            },
+            provider: ask.provider,
+            api: ask.api,
+            balances: self.balances.to_vec(),
+            posted: Nanodollars::ZERO,
+            overrun: Nanodollars::ZERO,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            sequence: 0,
+            usage: None,
+        }
+    }
+
     /// The request's tags and the pinned ones, each once.
     fn tags(&self) -> Option<String> {
         let mut tags: Vec<&str> = Vec::new();
@@ -263,6 +290,6 @@ pub(super) fn provider(text: &str) -> rusqlite::Result<Provider> {
 }
 
 /// The API of a stored hold.
-pub(super) fn api(text: &str) -> rusqlite::Result<tollgate_domain::api::Api> {
-    tollgate_domain::api::Api::ALL.into_iter().find(|api| api.as_str() == text).ok_or(corrupt("API"))
+pub(super) fn api(text: &str) -> rusqlite::Result<Api> {
+    Api::ALL.into_iter().find(|api| api.as_str() == text).ok_or(corrupt("API"))
 }

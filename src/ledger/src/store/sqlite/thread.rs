@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tollgate_domain::time::Timestamp;
 
@@ -116,16 +117,22 @@ pub(super) fn start_writer(
     failed: watch::Sender<Option<String>>,
 ) -> Result<(Writer, JoinHandle<()>), std::io::Error> {
     let (sender, receiver) = sync_channel(WAITING_MAX);
+    let runtime = Handle::try_current().ok();
     let thread = std::thread::Builder::new().name("ledger-writer".into());
     let handle = thread.spawn(move || {
-        if let Err(reason) = write_until_closed(file, &ground, &receiver) {
+        if let Err(reason) = write_until_closed(file, &ground, &receiver, runtime.as_ref()) {
             failed.send_replace(Some(reason.to_string()));
         }
     })?;
     Ok((Writer(sender), handle))
 }
 
-fn write_until_closed(file: Connection, ground: &Ground, jobs: &Receiver<WriteJob>) -> rusqlite::Result<()> {
+fn write_until_closed(
+    file: Connection,
+    ground: &Ground,
+    jobs: &Receiver<WriteJob>,
+    runtime: Option<&Handle>,
+) -> rusqlite::Result<()> {
     let mut memory = Memory::new(&file)?;
     let mut sweep_at = ground.clock.now();
     let mut batch = Vec::with_capacity(BATCH_MAX);
@@ -144,7 +151,7 @@ fn write_until_closed(file: Connection, ground: &Ground, jobs: &Receiver<WriteJo
                 if sweep && !more {
                     sweep_at = ground.clock.now().plus_ms(SWEEP_MS);
                 }
-                answers.into_iter().for_each(|answer| answer());
+                send(answers, runtime);
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, "a transaction failed");
@@ -190,6 +197,15 @@ fn swept(books: &mut Books<'_>) -> rusqlite::Result<bool> {
             tracing::error!(%error, "a sweep was refused");
             Ok(false)
         }
+    }
+}
+
+/// Answers a whole batch. Within the runtime, one wake-up serves all of them; from here, each would need its own.
+fn send(answers: Vec<Answer>, runtime: Option<&Handle>) {
+    let send = move || answers.into_iter().for_each(|answer| answer());
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(async move { send() })),
+        None => send(),
     }
 }
 
