@@ -92,8 +92,9 @@ impl<S: Store> Ledger for LedgerService<S> {
                 answer(Looked::Unknown(v1::Unknown {}), None)
             }
             Found::Known { policy, exhausted } => {
-                let known =
-                    v1::Known { policy: policy.map(Into::into), exhausted: exhausted.map(Into::into) };
+                let policy = policy.map(|policy| v1::Policy::from(*policy));
+                let exhausted = exhausted.map(|exhausted| v1::Exhausted::from(*exhausted));
+                let known = v1::Known { policy, exhausted };
                 answer(Looked::Known(known), catalogue())
             }
         }

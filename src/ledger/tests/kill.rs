@@ -112,7 +112,7 @@ async fn spend(
         let verdict = answer.into_inner().verdict;
         assert!(matches!(verdict, Some(v1::hold_response::Verdict::Held(_))), "{verdict:?}");
         acknowledged.0.lock().unwrap().insert(id.clone(), None);
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             continue;
         }
         let input = number % INPUT;
@@ -186,7 +186,7 @@ async fn what_was_acknowledged_survives_kill_9() {
         check(folder.path(), &acknowledged);
         ledger = Ledger::start(folder.path());
     }
-    let acknowledged = acknowledged.0.lock().unwrap();
+    let acknowledged = std::mem::take(&mut *acknowledged.0.lock().unwrap());
     let settled = acknowledged.values().flatten().count();
     assert!(settled > 10 * ROUNDS, "only {settled} settles were acknowledged");
     let (open, _) = acknowledged.iter().find(|(_, settled)| settled.is_none()).unwrap();

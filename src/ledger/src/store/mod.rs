@@ -40,9 +40,9 @@ pub enum Found {
     /// A virtual key.
     Known {
         /// `None`: the caller's version stands.
-        policy: Option<Policy>,
+        policy: Option<Box<Policy>>,
         /// An account on which nothing is left.
-        exhausted: Option<Exhausted>,
+        exhausted: Option<Box<Exhausted>>,
     },
 }
 

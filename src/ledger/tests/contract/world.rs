@@ -224,7 +224,7 @@ impl<B: Backend> World<B> {
 
     pub(crate) async fn policy(&self, key: u8) -> Policy {
         match self.store().lookup(digest(key), Vec::new()).await.unwrap() {
-            Found::Known { policy: Some(policy), .. } => policy,
+            Found::Known { policy: Some(policy), .. } => *policy,
             other => panic!("no policy: {other:?}"),
         }
     }

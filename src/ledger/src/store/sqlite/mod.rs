@@ -207,8 +207,8 @@ fn look_up(
         return Ok(Found::Unknown);
     };
     let now = thread::reading_time(file, ground)?;
-    let exhausted = exhausted(file, &accounts, now)?;
-    let policy = (key.policy.version != known_version).then_some(key.policy);
+    let exhausted = exhausted(file, &accounts, now)?.map(Box::new);
+    let policy = (key.policy.version != known_version).then(|| Box::new(key.policy));
     Ok(Found::Known { policy, exhausted })
 }
 
