@@ -163,13 +163,7 @@ impl Exchange {
             phase: Phase::Judging,
             request: None,
             key: None,
-            remove: head
-                .headers
-                .iter()
-                .map(|(name, _)| name)
-                .filter(|name| head::stays_behind(name))
-                .cloned()
-                .collect(),
+            remove: left_behind(head),
             body_reader: None,
             body: None,
             buffered: 0,
@@ -674,6 +668,14 @@ impl Exchange {
             vm.buffered.release(key, std::mem::take(&mut self.buffered));
         }
     }
+}
+
+/// Envoy finds no route for a request without this header; the virtual host removes it once the route is found.
+const NEEDED_FOR_ROUTES: &str = "x-forwarded-proto";
+
+fn left_behind(head: &Head<'_>) -> Vec<String> {
+    let names = head.headers.iter().map(|(name, _)| name);
+    names.filter(|name| head::stays_behind(name) && name.as_str() != NEEDED_FOR_ROUTES).cloned().collect()
 }
 
 enum Step {
