@@ -1,0 +1,115 @@
+"""Whether the books know everything: each request carries a number that both the provider's record and the journal show."""
+
+import decimal
+import itertools
+import secrets
+
+from bill import NANO, bill, cost, Usage
+from stack import MASTER, MESSAGE, Mock, Stack, wait_until
+
+MODEL = MESSAGE["model"]
+
+
+def price(input: int, output: int) -> decimal.Decimal:
+    """Dollars of an answer of this usage, by the program that shares nothing with the product."""
+    return dollars(cost(MODEL, Usage(input=input, output=output)))
+
+
+def dollars(nano: int) -> decimal.Decimal:
+    return decimal.Decimal(nano) / NANO
+
+
+class Books:
+    """One key, and every request that is made with it."""
+
+    def __init__(self, stack: Stack, mock: Mock, key: str | None = None, **fields):
+        self.stack, self.mock = stack, mock
+        self.key = key or stack.key(**fields)
+        self.name = secrets.token_hex(4)
+        self.numbers = itertools.count(1)
+
+    def body(self, **fields) -> dict:
+        """The body of a request that can be told from all others."""
+        return {**MESSAGE, "metadata": {"user_id": f"{self.name}-{next(self.numbers):06}"}, **fields}
+
+    def get(self, path: str, **parameters):
+        """An answer of the admin API, with amounts as they are printed."""
+        answer = self.stack.http.get(path, params=parameters, headers={"authorization": f"Bearer {MASTER}"})
+        answer.raise_for_status()
+        return answer.json(parse_float=decimal.Decimal)
+
+    def info(self) -> dict:
+        return self.get("/key/info", key=self.key)["info"]
+
+    def rows(self) -> list[dict]:
+        """The journal of this key, newest first."""
+        pages = itertools.count(1)
+        rows = []
+        while page := self.get("/spend/logs", api_key=self.key, page=next(pages), size=1000):
+            rows += page
+        return rows
+
+    def arrived(self) -> dict[str, dict]:
+        """What the provider got of these requests, by number."""
+        found = {}
+        for request in self.mock.requests():
+            body = request["body"] if isinstance(request["body"], dict) else {}
+            number = (body.get("metadata") or {}).get("user_id") or ""
+            if number.startswith(self.name):
+                assert number not in found, f"request {number} was sent twice"
+                found[number] = request
+        return found
+
+    def quiet(self, patience: float = 30) -> dict:
+        """The key's account once nothing is pending any more."""
+        return wait_until(lambda: (info := self.info())["pending"] == 0 and info, "every hold has ended", patience)
+
+    def accounted(self, patience: float = 30, lost: bool = False, pending: bool = False) -> dict[str, dict]:
+        """Every request that the provider answered is charged exactly once, none that it refused or never got, nothing is
+        pending, and the key's spend is the sum. Gives the rows by number.
+
+        `lost`: a filter died, so that what was held then is charged though nobody knows whether it was forwarded.
+        `pending`: Envoy died, so that holds may wait for their expiry."""
+        if not pending:
+            self.quiet(patience)
+        arrived, rows, info = self.arrived(), self.rows(), self.info()
+        journal = {row["end_user"]: row for row in rows}
+        assert len(journal) == len(rows), "a request stands in the journal twice"
+        missing = sorted(arrived.keys() - journal.keys())
+        assert not missing, f"the provider got what the journal does not know: {missing}"
+        for number, row in journal.items():
+            self.check(row, arrived.get(number), lost, pending)
+        assert info["spend"] == sum(row["spend"] for row in rows)
+        open_rows = [row for row in rows if row["state"] == "pending"]
+        assert bool(open_rows) == (info["pending"] > 0) and (pending or not open_rows)
+        return journal
+
+    def check(self, row: dict, request: dict | None, lost: bool, pending: bool) -> None:
+        if pending and row["state"] == "pending":
+            return
+        if request is None:
+            assert row["state"] == "voided" or (lost and row["metadata"]["end"] == "filter_lost"), row
+        elif request["status"] is not None and request["status"] >= 400:
+            assert row["state"] == "voided", row
+        else:
+            assert row["state"] == "settled" and row["spend"] > 0, row
+        if row["state"] == "voided":
+            assert row["spend"] == 0, row
+        elif not row["metadata"]["estimated"]:
+            assert row["spend"] == dollars(bill(request)), (row, request)
+
+    def only(self, **options) -> dict:
+        """The one row, once everything is accounted for."""
+        journal = self.accounted(**options)
+        assert len(journal) == 1, journal
+        return next(iter(journal.values()))
+
+
+def hold_of(stack: Stack, body: bytes) -> decimal.Decimal:
+    """What a request with this body is held for: asked with a key that has next to nothing."""
+    from wire import Http1, whole
+
+    with Http1(stack.port) as client:
+        answer, text = client.ask(whole(stack.key(max_budget=1e-9), body))
+    assert answer.status == 402, (answer.status, text)
+    return decimal.Decimal(answer.headers["x-tollgate-requested"])
