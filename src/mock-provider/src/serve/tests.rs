@@ -1,6 +1,9 @@
 use super::*;
 use http_body_util::BodyExt;
 use serde_json::json;
+use tollgate_domain::api::Api;
+use tollgate_domain::meter::{Meter, Reading};
+use tollgate_domain::usage::Usage;
 use tower::ServiceExt;
 
 /// Asks for an answer without a server; the tests of every API use it.
@@ -171,4 +174,85 @@ fn anthropic_takes_32_megabytes() {
     let body = " ".repeat(ANTHROPIC_BODY_BYTES_MAX + 1);
     let got = ask("/v1/messages", &headers, &body);
     assert_eq!((got.status, &got.json()["error"]["type"]), (413, &json!("request_too_large")));
+}
+
+/// A request in one of the APIs that are metered, and where it goes.
+fn metered(api: Api, stream: bool) -> (&'static str, String) {
+    let options = if stream { ",\"stream_options\":{\"include_usage\":true}" } else { "" };
+    let (path, members) = match api {
+        Api::Messages => ("/v1/messages", "\"max_tokens\":500,\"messages\":[]".to_owned()),
+        Api::ChatCompletions => ("/v1/chat/completions", format!("\"messages\":[]{options}")),
+        Api::Responses => ("/v1/responses", "\"input\":\"hello\"".to_owned()),
+        Api::Embeddings => ("/v1/embeddings", "\"input\":\"hello\"".to_owned()),
+        Api::Completions => ("/v1/completions", format!("\"prompt\":\"hello\"{options}")),
+    };
+    let stream = if stream { ",\"stream\":true" } else { "" };
+    (path, format!("{{\"model\":\"m\",{members}{stream}}}"))
+}
+
+fn read(api: Api, content: &Content) -> Reading {
+    let mut meter = if matches!(content, Content::Json(_)) { Meter::json(api) } else { Meter::events(api) };
+    match content {
+        Content::Json(body) => meter.feed(body),
+        Content::Events(events) => events.iter().for_each(|event| meter.feed(event)),
+    }
+    meter.reading()
+}
+
+/// Bills in other tests are computed from what the mock says that it answered: it must be what its answers say.
+#[test]
+fn what_is_recorded_is_what_a_meter_reads() {
+    let usages = [
+        [
+            ("x-mock-input", "7"),
+            ("x-mock-output", "31"),
+            ("x-mock-web-searches", "0"),
+            ("x-mock-reasoning", "0"),
+        ],
+        [
+            ("x-mock-input", "70000"),
+            ("x-mock-output", "400"),
+            ("x-mock-web-searches", "3"),
+            ("x-mock-reasoning", "90"),
+        ],
+    ];
+    let caches = [
+        [("x-mock-cache-read", "0"), ("x-mock-cache-write-5m", "0"), ("x-mock-cache-write-1h", "0")],
+        [("x-mock-cache-read", "5000"), ("x-mock-cache-write-5m", "60"), ("x-mock-cache-write-1h", "8")],
+    ];
+    let key = [("authorization", "Bearer k"), ("anthropic-version", "2023-06-01")];
+    for api in Api::ALL {
+        for stream in [false, true].into_iter().filter(|stream| !*stream || api != Api::Embeddings) {
+            for scenario in ["text", "thinking", "tool_use", "decoy"] {
+                for (usage, cache) in
+                    usages.iter().flat_map(|usage| caches.iter().map(move |cache| (usage, cache)))
+                {
+                    let headers =
+                        [key.as_slice(), &[("x-mock-scenario", scenario)], usage.as_slice(), cache].concat();
+                    let (path, body) = metered(api, stream);
+                    let answer = ask(path, &headers, &body);
+                    let reading = read(api, &answer.content);
+                    let expected = answer.tokens.map(|tokens| classes(api, tokens));
+                    assert_eq!(reading.usage, expected, "{api} {stream} {headers:?}");
+                    assert!(reading.is_final() && reading.model.as_deref() == Some("m"), "{api} {headers:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The classes of a bill. OpenAI's cache has one lifetime, and chat tells no searches.
+fn classes(api: Api, tokens: Tokens) -> Usage {
+    let anthropic = api == Api::Messages;
+    let (cache_write_5m, cache_write_1h) =
+        if anthropic { (tokens.cache_write_5m, tokens.cache_write_1h) } else { (tokens.cache_write(), 0) };
+    let tells_searches = matches!(api, Api::Messages | Api::Responses);
+    Usage {
+        input: tokens.input,
+        cache_read: tokens.cache_read,
+        cache_write_5m,
+        cache_write_1h,
+        output: tokens.output,
+        web_searches: if tells_searches { tokens.web_searches } else { 0 },
+    }
 }
