@@ -1,8 +1,11 @@
 """Whether the books know everything: each request carries a number that both the provider's record and the journal show."""
 
+import contextlib
 import decimal
+import hashlib
 import itertools
 import secrets
+import sqlite3
 
 from bill import NANO, bill, cost, Usage
 from stack import MASTER, MESSAGE, Mock, Stack, wait_until
@@ -41,8 +44,21 @@ class Books:
     def info(self) -> dict:
         return self.get("/key/info", key=self.key)["info"]
 
+    def holds(self) -> set[str]:
+        """Every hold of this key that was ever made. The admin API lists what was charged; what was not stands in the file."""
+        digest = hashlib.sha256(self.key.encode()).digest()
+        with contextlib.closing(sqlite3.connect(f"file:{self.stack.data / 'ledger.db'}?mode=ro", uri=True)) as file:
+            return {id.hex() for (id,) in file.execute("SELECT id FROM hold WHERE digest = ?", [digest])}
+
     def rows(self) -> list[dict]:
-        """The journal of this key, newest first."""
+        """Every request of this key, whatever became of it."""
+        holds, charged = self.holds(), self.charged()
+        others = holds - {row["request_id"] for row in charged}
+        assert len(others) + len(charged) == len(holds), "the list has requests that the file has not"
+        return charged + [self.get("/spend/logs", request_id=id)[0] for id in others]
+
+    def charged(self) -> list[dict]:
+        """The requests that were charged, newest first."""
         pages = itertools.count(1)
         rows = []
         while page := self.get("/spend/logs", api_key=self.key, page=next(pages), size=1000):

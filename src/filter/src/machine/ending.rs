@@ -31,11 +31,14 @@ impl Source {
             "upstream_reset_before_response_started{remote_connection_failure",
             "upstream_reset_before_response_started{overflow",
         ];
+        // What a codec says is about the client's side: a cancelled stream, or bytes that are no HTTP.
+        const CLIENT_LEFT: [&str; 4] = ["downstream", "http1.", "http2.", "http3."];
+        let begins_with_one_of = |known: &[&str]| known.iter().any(|known| details.starts_with(known));
         if details.starts_with("via_upstream") {
             Self::Provider
-        } else if details.starts_with("downstream") || details.starts_with("http1.codec_error") {
+        } else if begins_with_one_of(&CLIENT_LEFT) {
             Self::ClientLeft
-        } else if NEVER_SENT.iter().any(|known| details.starts_with(known)) {
+        } else if begins_with_one_of(&NEVER_SENT) {
             Self::NeverSent
         } else {
             Self::Broken
@@ -164,6 +167,8 @@ mod tests {
             ("stream_idle_timeout", Source::Broken),
             ("downstream_remote_disconnect", Source::ClientLeft),
             ("downstream_local_disconnect(wasm_vm_failure)", Source::ClientLeft),
+            ("http2.remote_reset", Source::ClientLeft),
+            ("http1.codec_error", Source::ClientLeft),
             ("", Source::Broken),
         ];
         for (details, expected) in table {
