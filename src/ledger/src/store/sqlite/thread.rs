@@ -257,3 +257,6 @@ pub(super) fn reading_time(file: &Connection, ground: &Ground) -> rusqlite::Resu
         .query_row([], |row| row.get(0))?;
     Ok(latest.map_or(ground.clock.now(), |at| ground.clock.now().max(Timestamp::new(at))))
 }
+
+#[cfg(test)]
+mod tests;

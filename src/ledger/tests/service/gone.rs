@@ -1,0 +1,76 @@
+//! A store that is away.
+
+use crate::serve;
+use std::sync::Arc;
+use tollgate_domain::catalogue::Catalogue;
+use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
+use tollgate_domain::ids::KeyDigest;
+use tollgate_ledger::store::{
+    AccountChange, AccountFilter, AccountRecord, AccountRef, Found, NewAccount, Page, SpendFilter,
+    SpendRecord, Store, StoreError, TagSpend,
+};
+use tollgate_proto::v1;
+use tonic::Code;
+
+#[derive(Default)]
+struct Gone(Catalogue);
+
+fn gone<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("away".into()))
+}
+
+impl Store for Gone {
+    async fn hold(&self, _: HoldAsk, _: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), StoreError> {
+        gone()
+    }
+
+    async fn report(&self, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
+        gone()
+    }
+
+    async fn lookup(&self, _: KeyDigest, _: Vec<u8>) -> Result<Found, StoreError> {
+        gone()
+    }
+
+    fn catalogue(&self) -> &Catalogue {
+        &self.0
+    }
+
+    async fn create(&self, _: NewAccount) -> Result<AccountRecord, StoreError> {
+        gone()
+    }
+
+    async fn update(&self, _: AccountRef, _: AccountChange) -> Result<AccountRecord, StoreError> {
+        gone()
+    }
+
+    async fn delete(&self, _: Vec<AccountRef>) -> Result<Vec<AccountRecord>, StoreError> {
+        gone()
+    }
+
+    async fn account(&self, _: AccountRef) -> Result<Option<AccountRecord>, StoreError> {
+        gone()
+    }
+
+    async fn accounts(&self, _: AccountFilter, _: Page) -> Result<(Vec<AccountRecord>, u64), StoreError> {
+        gone()
+    }
+
+    async fn spend_logs(&self, _: SpendFilter, _: Page) -> Result<Vec<SpendRecord>, StoreError> {
+        gone()
+    }
+
+    async fn spend_by_tag(&self, _: SpendFilter) -> Result<Vec<TagSpend>, StoreError> {
+        gone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_away_is_unavailable() {
+    let mut served = serve(Arc::new(Gone::default())).await;
+    let lookup = v1::LookupRequest { key_digest: vec![1; 32], ..v1::LookupRequest::default() };
+    let error = served.client.lookup(lookup).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::Unavailable, "the store is not available: away"));
+    let error = served.client.report(v1::ReportRequest::default()).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+}
