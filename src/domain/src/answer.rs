@@ -99,7 +99,8 @@ fn class(denial: &Denial) -> Class {
 /// The answer to a refused request.
 pub fn denial(denial: &Denial, reader: Reader) -> Answer {
     let class = class(denial);
-    let message = message(denial);
+    // JSON escapes control characters, and escapes are digits.
+    let message = message(denial).replace(|c: char| c.is_control(), " ");
     let mut headers = denial_headers(denial);
     match budget(denial).filter(|_| reader.codex) {
         Some(budget) => {
@@ -213,7 +214,8 @@ fn message(denial: &Denial) -> String {
 }
 
 fn tag_message(tag: &str) -> String {
-    let shown = if tag.is_empty() || has_digit_run(tag) { String::new() } else { format!(" {tag:?}") };
+    let quoted = format!(" {tag:?}");
+    let shown = if tag.is_empty() || has_digit_run(&quoted) { "" } else { &quoted };
     format!("The tag{shown} is not valid: 1 to 64 letters, digits and : . _ / - are allowed.")
 }
 

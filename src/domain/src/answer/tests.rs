@@ -133,7 +133,11 @@ fn clients_are_told_not_to_retry_except_for_rates() {
 fn no_body_has_a_run_of_digits_of_ours() {
     let tools = ["tool code_execution_20250825", "tool a500b", "tool 123", "123_456", "tool x_404_y 500"];
     let features = tools.map(|name| Denial::FeatureNotMetered(name.to_owned()));
-    let refusals = contract().into_iter().map(|(refusal, ..)| refusal).chain(features);
+    // What cannot be shown is escaped, and escapes are digits.
+    let tags = ["a\u{200b}", "a\u{1}"].map(|tag| Denial::Tag { tag: tag.to_owned() });
+    let accounts = ["a\u{1}b", "a\u{200b}"].map(|alias| Denial::BudgetSpent(budget(alias)));
+    let unseen = tags.into_iter().chain(accounts).chain([Denial::FeatureNotMetered("tool \u{1}".into())]);
+    let refusals = contract().into_iter().map(|(refusal, ..)| refusal).chain(features).chain(unseen);
     for refusal in refusals {
         for reader in [ANTHROPIC, OPENAI] {
             let text = String::from_utf8(denial(&refusal, reader).body).unwrap();

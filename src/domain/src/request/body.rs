@@ -51,6 +51,7 @@ pub(super) enum Field {
     WebSearchOptions,
     Modality,
     AudioOutput,
+    CachedContent,
     PreviousResponse,
     Conversation,
     Background,
@@ -95,6 +96,7 @@ impl Field {
             Self::WebSearchOptions => "web_search_options",
             Self::Modality => "modalities",
             Self::AudioOutput => "audio",
+            Self::CachedContent => "extra_body.google.cached_content",
             Self::PreviousResponse => "previous_response_id",
             Self::Conversation => "conversation",
             Self::Background => "background",
@@ -537,19 +539,15 @@ impl Sink<Field> for Reading {
             Field::Modality if value == Value::Text("text") => {}
             Field::Modality => self.refuse("audio and image output"),
             Field::AudioOutput if value != Value::Null => self.refuse("audio output"),
-            Field::PreviousResponse | Field::Conversation | Field::StoredPrompt if value != Value::Null => {
-                self.features.content_elsewhere = true;
+            Field::CachedContent | Field::PreviousResponse | Field::Conversation | Field::StoredPrompt => {
+                self.features.content_elsewhere |= value != Value::Null;
             }
             Field::Background => {
                 if self.flag(field, value) == Some(true) {
                     self.refuse("background");
                 }
             }
-            Field::Container
-            | Field::AudioOutput
-            | Field::PreviousResponse
-            | Field::Conversation
-            | Field::StoredPrompt => {}
+            Field::Container | Field::AudioOutput => {}
         }
     }
 

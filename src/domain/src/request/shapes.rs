@@ -115,6 +115,11 @@ static MODALITIES: Shape = Node::array(&MODALITY);
 static AUDIO: Shape = plain(AudioOutput);
 static CACHE_RETENTION: Shape = name(CacheRetention);
 
+/// What Google's OpenAI-compatible endpoint takes beyond OpenAI's fields.
+static CACHED_CONTENT: Shape = plain(CachedContent);
+static GOOGLE: Shape = Node::object(&[("cached_content", &CACHED_CONTENT)]);
+static EXTRA_BODY: Shape = Node::object(&[("google", &GOOGLE)]);
+
 static CHAT_BODY: Shape = Node::object(&[
     ("model", &MODEL),
     ("stream", &STREAM),
@@ -133,6 +138,7 @@ static CHAT_BODY: Shape = Node::object(&[
     ("modalities", &MODALITIES),
     ("audio", &AUDIO),
     ("prompt_cache_retention", &CACHE_RETENTION),
+    ("extra_body", &EXTRA_BODY),
 ])
 .named(Root);
 

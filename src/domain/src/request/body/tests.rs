@@ -373,6 +373,12 @@ fn content_is_bounded_by_what_it_is() {
     for (api, text, expected) in table {
         assert_eq!(block(api, &text), expected, "{api} {text}");
     }
+    let cached = r#""extra_body":{"google":{"cached_content":"cachedContents/x","thinking_config":{}}}"#;
+    assert!(features(Api::ChatCompletions, cached).content_elsewhere);
+    assert!(
+        !features(Api::ChatCompletions, r#""extra_body":{"google":{"thinking_config":{}}}"#)
+            .content_elsewhere
+    );
     for name in ["previous_response_id", "conversation", "prompt"] {
         assert!(features(Api::Responses, &format!("\"{name}\":\"x\"")).content_elsewhere, "{name}");
         assert!(
