@@ -159,7 +159,7 @@ fn required(members: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
     members.get(name).map(|_| ()).ok_or_else(missing)
 }
 
-pub(crate) const CHAT_FIELDS: [&str; 38] = [
+pub(crate) const CHAT_FIELDS: [&str; 36] = [
     "audio",
     "frequency_penalty",
     "function_call",
@@ -191,16 +191,17 @@ pub(crate) const CHAT_FIELDS: [&str; 38] = [
     "temperature",
     "tool_choice",
     "tools",
-    "top_k",
     "top_logprobs",
     "top_p",
     "user",
     "verbosity",
     "web_search_options",
-    "extra_body",
 ];
 
-pub(crate) const RESPONSES_FIELDS: [&str; 31] = [
+/// What Google takes beyond.
+pub(crate) const GOOGLE_FIELDS: [&str; 1] = ["extra_body"];
+
+pub(crate) const RESPONSES_FIELDS: [&str; 32] = [
     "background",
     "client_metadata",
     "context_management",
@@ -232,6 +233,7 @@ pub(crate) const RESPONSES_FIELDS: [&str; 31] = [
     "top_logprobs",
     "top_p",
     "truncation",
+    "user",
 ];
 
 pub(crate) const EMBEDDINGS_FIELDS: [&str; 5] = ["dimensions", "encoding_format", "input", "model", "user"];
@@ -260,7 +262,7 @@ pub(crate) const COMPLETIONS_FIELDS: [&str; 18] = [
 /// A body of OpenAI's: its fields, which of them must be there, and its metadata.
 pub(crate) fn openai_body(body: &Value, known: &[&str], needed: &[&str]) -> Result<(), Refusal> {
     let members = object(body)?;
-    if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str()) && *name != "user") {
+    if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
         let message = format!("Unrecognized request argument supplied: {name}");
         return Err(Refusal::new(400, message).param(name).code("unknown_parameter"));
     }

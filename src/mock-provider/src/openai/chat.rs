@@ -39,7 +39,8 @@ fn is_anthropic(request: &Request<'_>) -> bool {
 /// `POST /v1beta/openai/chat/completions`.
 pub(crate) fn google_chat(request: &Request<'_>) -> Result<Answer, Refusal> {
     check::openai_credential(request.headers, request.keys.gemini.as_deref())?;
-    check::openai_body(request.body, &check::CHAT_FIELDS, &["messages"])?;
+    let known = [check::CHAT_FIELDS.as_slice(), &check::GOOGLE_FIELDS].concat();
+    check::openai_body(request.body, &known, &["messages"])?;
     not_of(request, &["claude-", "gpt-", "o1", "o3", "o4"])?;
     request.scripted_error()?;
     answer(request)

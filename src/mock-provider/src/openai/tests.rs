@@ -38,6 +38,10 @@ fn refuses_what_openai_refuses() {
     }
     assert_eq!(ask(CHAT, &[KEY], &and(CHAT_BODY, "\"metadata\":{\"a\":\"b\"}")).status, 200);
     assert_eq!(ask(RESPONSES, &[KEY], r#"{"model":"m","input":"a","tags":[]}"#).status, 400);
+    assert_eq!(ask(RESPONSES, &[KEY], r#"{"model":"m","input":"a","user":"u"}"#).status, 200);
+    let extra = r#"{"model":"m","messages":[],"extra_body":{}}"#;
+    assert_eq!(ask(CHAT, &[KEY], extra).status, 400);
+    assert_eq!(ask("/v1beta/openai/chat/completions", &[KEY], extra).status, 200);
     assert_eq!(ask("/v1/embeddings", &[KEY], r#"{"model":"m","input":"a","metadata":{}}"#).status, 400);
     assert_eq!(ask("/v1/completions", &[KEY], r#"{"model":"m","prompt":"a","metadata":{}}"#).status, 400);
 }
