@@ -10,6 +10,7 @@ use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Amounts, Exhausted, Policy};
 use tollgate_domain::price::{PriceBook, PriceError};
 use tollgate_domain::time::Timestamp;
+use tollgate_domain::window::Window;
 
 /// Why an ask goes no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,11 +89,18 @@ pub struct Counted<'a> {
     pub posted: Nanodollars,
     /// Held in its window.
     pub pending: Nanodollars,
-    /// When its window ends.
-    pub resets_at: Option<Timestamp>,
+    /// Over which window.
+    pub window: Window,
+    /// At which moment.
+    pub at: Timestamp,
 }
 
 impl Counted<'_> {
+    /// When the window of that moment ends.
+    fn resets_at(&self) -> Option<Timestamp> {
+        self.window.period_at(self.at).and_then(|period| period.end)
+    }
+
     /// Why `requested` more is too much.
     fn refusal(&self, requested: Nanodollars) -> Option<DenialReason> {
         if self.posted >= self.limit {
@@ -126,7 +134,7 @@ pub fn afford<'a>(
                 return Err(HoldDenied {
                     reason,
                     account: Some(counted.account.clone()),
-                    resets_at: counted.resets_at,
+                    resets_at: counted.resets_at(),
                     amounts: Some(counted.amounts(requested)),
                 });
             }
@@ -141,7 +149,7 @@ pub fn exhausted<'a>(limits: impl IntoIterator<Item = Counted<'a>>) -> Option<Ex
     Some(Exhausted {
         account: spent.account.clone(),
         amounts: spent.amounts(Nanodollars::ZERO),
-        resets_at: spent.resets_at,
+        resets_at: spent.resets_at(),
     })
 }
 
@@ -154,4 +162,85 @@ pub fn overrun<'a>(growth: Nanodollars, limits: impl IntoIterator<Item = Counted
     };
     let most = limits.into_iter().map(beyond).max().unwrap_or_default();
     most.min(growth).max(Nanodollars::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_domain::account::AccountKind;
+
+    fn counted(account: &AccountLabel, limit: i64, posted: i64, pending: i64, observe: bool) -> Counted<'_> {
+        let [limit, posted, pending] = [limit, posted, pending].map(Nanodollars::new);
+        Counted { account, limit, observe, posted, pending, window: Window::Lifetime, at: Timestamp::new(0) }
+    }
+
+    #[test]
+    fn every_limit_must_take_the_amount() {
+        use DenialReason::{BudgetSpent as Spent, BudgetTooSmall as Small};
+        let label = |kind| AccountLabel { kind, alias: String::new() };
+        let [team, key] = [AccountKind::Team, AccountKind::Key].map(label);
+        // (limit, posted, pending, only observes) of the team's and of the key's, the amount, and what is said: who refuses, or
+        // what an observing limit would have said.
+        type Limit = (i64, i64, i64, bool);
+        type Said = Result<Option<DenialReason>, (AccountKind, DenialReason)>;
+        let table: [(Limit, Limit, i64, Said); 14] = [
+            ((10, 0, 0, false), (10, 0, 0, false), 10, Ok(None)),
+            ((10, 3, 4, false), (10, 0, 0, false), 3, Ok(None)),
+            ((10, 3, 4, false), (10, 0, 0, false), 4, Err((AccountKind::Team, Small))),
+            ((10, 0, 10, false), (10, 0, 0, false), 1, Err((AccountKind::Team, Small))),
+            ((10, 10, 0, false), (10, 0, 0, false), 1, Err((AccountKind::Team, Spent))),
+            ((10, 12, 0, false), (10, 0, 0, false), 1, Err((AccountKind::Team, Spent))),
+            ((0, 0, 0, false), (10, 0, 0, false), 0, Err((AccountKind::Team, Spent))),
+            ((10, 10, 0, false), (10, 0, 0, false), 0, Err((AccountKind::Team, Spent))),
+            ((10, 0, 0, false), (5, 0, 0, false), 6, Err((AccountKind::Key, Small))),
+            ((10, 0, 5, false), (5, 5, 0, false), 6, Err((AccountKind::Team, Small))),
+            ((10, 9, 0, true), (10, 0, 0, false), 6, Ok(Some(Small))),
+            ((10, 11, 0, true), (9, 0, 9, true), 6, Ok(Some(Spent))),
+            ((10, 11, 0, true), (9, 0, 9, false), 6, Err((AccountKind::Key, Small))),
+            (
+                (i64::MAX, i64::MAX - 1, 1, false),
+                (i64::MAX, 0, 0, false),
+                i64::MAX,
+                Err((AccountKind::Team, Small)),
+            ),
+        ];
+        for (of_team, of_key, amount, expected) in table {
+            let limit = |account, (limit, posted, pending, observe): Limit| {
+                counted(account, limit, posted, pending, observe)
+            };
+            let said = afford(Nanodollars::new(amount), [limit(&team, of_team), limit(&key, of_key)]);
+            let said = said.map_err(|denied| (denied.account.unwrap().kind, denied.reason));
+            assert_eq!(said, expected, "{of_team:?} {of_key:?} {amount}");
+        }
+    }
+
+    #[test]
+    fn only_an_enforced_limit_is_exhausted_and_only_by_what_is_posted() {
+        let label = AccountLabel { kind: AccountKind::Key, alias: String::new() };
+        // (limit, posted, pending, only observes), whether it is exhausted
+        let table = [((10, 9, 5, false), false), ((10, 10, 0, false), true), ((10, 11, 0, true), false)];
+        for ((limit, posted, pending, observe), expected) in table {
+            let found = exhausted([counted(&label, limit, posted, pending, observe)]);
+            assert_eq!(found.is_some(), expected, "{limit} {posted} {pending} {observe}");
+        }
+    }
+
+    #[test]
+    fn an_overrun_is_what_the_growth_pushed_beyond_a_limit() {
+        let label = AccountLabel { kind: AccountKind::Key, alias: String::new() };
+        // (limit, posted, pending) after, growth, overrun
+        let table = [
+            ((10, 5, 5), 3, 0),
+            ((10, 8, 4), 3, 2),
+            ((10, 20, 4), 3, 3),
+            ((10, 20, 4), 0, 0),
+            ((10, i64::MAX, 1), 3, 3),
+        ];
+        for ((limit, posted, pending), growth, expected) in table {
+            let limits = [counted(&label, 100, 0, 0, false), counted(&label, limit, posted, pending, false)];
+            let found = overrun(Nanodollars::new(growth), limits);
+            assert_eq!(found, Nanodollars::new(expected), "{limit} {posted} {pending} {growth}");
+        }
+        assert_eq!(overrun(Nanodollars::new(3), []), Nanodollars::ZERO);
+    }
 }

@@ -97,3 +97,123 @@ pub fn resize(book: &PriceBook, terms: &Terms, known: Option<&Usage>, output_see
     let may_shrink = known.is_some() && bounds.input <= bounds.input_per_call;
     if may_shrink { needed } else { needed.max(terms.amount) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_domain::hold::End;
+
+    /// `m` costs 1,000 nano-dollars a token in and 2,000 out, half of it in batches; `dear` ten times that, and has web searches.
+    const BOOK: &str = r#"{"format": "tollgate-price-book/1", "models": [
+        {"name": "m", "aliases": ["em"], "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
+         "rates": [{"tier": "standard", "above": 0, "input": "1", "cache_read": "0.1", "output": "2"},
+                   {"tier": "batch", "above": 0, "input": "0.5", "output": "1"}]},
+        {"name": "dear", "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
+         "rates": [{"tier": "standard", "above": 0, "input": "10", "output": "20"}], "web_search": "0.01"}]}"#;
+
+    fn book() -> PriceBook {
+        PriceBook::parse(BOOK).unwrap()
+    }
+
+    fn usage(input: u64, output: u64) -> Usage {
+        Usage { input, output, ..Usage::default() }
+    }
+
+    /// A hold of 10,000.
+    fn terms() -> Terms {
+        Terms {
+            model: ModelName::new("m"),
+            fallback_models: Vec::new(),
+            bounds: Bounds { input: 4, input_per_call: 4, output: 3, ..Bounds::default() },
+            modifiers: Modifiers::default(),
+            amount: Nanodollars::new(10_000),
+        }
+    }
+
+    fn settlement() -> Settlement {
+        Settlement {
+            usage: Some(usage(2, 1)),
+            estimated: false,
+            end: End::Complete,
+            model: None,
+            modifiers: Modifiers::default(),
+            extra: Vec::new(),
+            status: 200,
+            duration_ms: 0,
+            first_byte_ms: 0,
+        }
+    }
+
+    #[test]
+    fn what_has_no_price_costs_no_less() {
+        let named = |model: &str| Settlement { model: Some(model.into()), ..settlement() };
+        let tier = |tier: &str| Settlement {
+            modifiers: Modifiers { service_tier: Some(tier.into()), ..Modifiers::default() },
+            ..settlement()
+        };
+        let extra = |model: &str, usage| Settlement { extra: vec![(model.into(), usage)], ..settlement() };
+        let searched = Usage { web_searches: 1, ..usage(2, 1) };
+        let absurd = usage(1 << 62, 1 << 62);
+        // (settlement, cost, estimated, model)
+        let table = [
+            (settlement(), 4_000, false, "m"),
+            (named("em"), 4_000, false, "m"),
+            (named("dear"), 40_000, false, "dear"),
+            (named("new"), 10_000, true, "m"),
+            (Settlement { usage: Some(usage(9, 1)), ..named("new") }, 11_000, true, "m"),
+            (Settlement { usage: None, ..named("dear") }, 10_000, true, "m"),
+            (Settlement { estimated: true, ..settlement() }, 4_000, true, "m"),
+            (tier("batch"), 2_000, false, "m"),
+            (tier("auto"), 4_000, false, "m"),
+            (tier("new"), 10_000, true, "m"),
+            (extra("dear", usage(1, 0)), 14_000, false, "m"),
+            (extra("new", usage(1, 0)), 10_000, true, "m"),
+            (extra("new", usage(9, 0)), 13_000, true, "m"),
+            (Settlement { usage: Some(searched), ..named("dear") }, 10_040_000, false, "dear"),
+            (Settlement { usage: Some(searched), ..settlement() }, 10_000, true, "m"),
+            (Settlement { usage: Some(absurd), ..settlement() }, 10_000, true, "m"),
+        ];
+        for (settlement, cost, estimated, model) in table {
+            let row = format!("{settlement:?}");
+            let charge = charge(&book(), &terms(), &settlement);
+            let seen = (charge.cost.get(), charge.estimated, charge.model.as_str());
+            assert_eq!(seen, (cost, estimated, model), "{row}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_silent_keeps_what_was_asked_for() {
+        let batch = Modifiers { service_tier: Some("batch".into()), ..Modifiers::default() };
+        let asked = Terms { modifiers: batch, ..terms() };
+        assert_eq!(charge(&book(), &asked, &settlement()).cost, Nanodollars::new(2_000));
+        let standard = Modifiers { service_tier: Some("standard".into()), ..Modifiers::default() };
+        let answer = Settlement { modifiers: standard, ..settlement() };
+        assert_eq!(charge(&book(), &asked, &answer).cost, Nanodollars::new(4_000));
+    }
+
+    #[test]
+    fn a_hold_is_resized_to_exact_input_and_the_bound_of_the_output() {
+        let dear = Terms { fallback_models: vec![ModelName::new("dear")], ..terms() };
+        let several = |bounds| Terms { bounds, ..terms() };
+        let calls = several(Bounds { input: 40, ..terms().bounds });
+        // (terms, known usage, output seen, amount)
+        let table = [
+            (terms(), Some(usage(2, 0)), 0, 8_000),
+            (terms(), Some(usage(2, 1)), 1, 8_000),
+            (terms(), Some(usage(2, 0)), 5, 12_000),
+            (terms(), Some(usage(2, 7)), 0, 16_000),
+            (terms(), Some(Usage { cache_read: 10, ..usage(2, 0) }), 0, 9_000),
+            (terms(), Some(usage(50, 0)), 0, 56_000),
+            (terms(), None, 3, 10_000),
+            (terms(), None, 4, 12_000),
+            (dear, Some(usage(2, 0)), 0, 80_000),
+            (calls.clone(), Some(usage(2, 0)), 0, 10_000),
+            (calls, Some(usage(20, 0)), 0, 26_000),
+            (terms(), Some(usage(u64::MAX, u64::MAX)), 0, 10_000),
+        ];
+        for (terms, known, output_seen, expected) in table {
+            let amount = resize(&book(), &terms, known.as_ref(), output_seen);
+            assert_eq!(amount, Nanodollars::new(expected), "{known:?} {output_seen}");
+        }
+    }
+}

@@ -173,7 +173,9 @@ pub(super) fn usage(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Usag
 
 /// Texts as a JSON list.
 pub(super) fn json_list<T: AsRef<str>>(texts: &[T]) -> String {
-    serde_json::Value::from(texts.iter().map(AsRef::as_ref).collect::<Vec<&str>>()).to_string()
+    let quoted: Vec<String> =
+        texts.iter().map(|text| serde_json::Value::from(text.as_ref()).to_string()).collect();
+    format!("[{}]", quoted.join(","))
 }
 
 pub(super) fn list<T: FromStr>(column: &'static str, json: &str) -> rusqlite::Result<Vec<T>> {

@@ -140,8 +140,8 @@ impl Books<'_> {
         balances: &[i64],
         now: Timestamp,
     ) -> rusqlite::Result<Result<Option<DenialReason>, HoldDenied>> {
-        let limits = self.limits_over(balances, now)?;
-        Ok(admission::afford(amount, self.counted(&limits)))
+        let limits = self.limits_over(balances)?;
+        Ok(admission::afford(amount, self.counted(&limits, now)))
     }
 
     /// Applies reports in order, with one outcome for each.

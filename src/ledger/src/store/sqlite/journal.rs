@@ -80,8 +80,8 @@ impl Books<'_> {
         let changed = self.change_balances(entry.balances, entry.posted, entry.pending, charged_at)?;
         changed.map_err(|_| StoreError::Invalid(OUT_OF_RANGE))?;
         let overrun = if entry.growth > Nanodollars::ZERO {
-            let limits = self.limits_over(entry.balances, entry.at)?;
-            let enforced = self.counted(&limits).filter(|counted| !counted.observe);
+            let limits = self.limits_over(entry.balances)?;
+            let enforced = self.counted(&limits, entry.at).filter(|counted| !counted.observe);
             crate::rules::admission::overrun(entry.growth, enforced)
         } else {
             Nanodollars::ZERO

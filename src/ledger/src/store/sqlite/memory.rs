@@ -10,6 +10,7 @@ use crate::rules::admission::Counted;
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::{Nanodollars, Overflow};
@@ -58,6 +59,24 @@ pub(super) struct Balance {
     changed: bool,
 }
 
+impl Balance {
+    fn read(file: &Connection, balance: i64) -> rusqlite::Result<Self> {
+        file.prepare_cached(
+            r#"SELECT account, "window", posted, pending, charged_at FROM balance WHERE balance = ?1"#,
+        )?
+        .query_row([balance], |row| {
+            Ok(Self {
+                account: row.get(0)?,
+                window: super::code::parsed("window", row.get_ref(1)?.as_str()?)?,
+                posted: money(row, 2)?,
+                pending: money(row, 3)?,
+                charged_at: row.get(4)?,
+                changed: false,
+            })
+        })
+    }
+}
+
 /// Where the tables end, and the time of the latest entry.
 #[derive(Clone, Copy, Debug)]
 struct Numbers {
@@ -70,10 +89,10 @@ impl Numbers {
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let last = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
         let hold = last("SELECT coalesce(max(hold), 0) FROM hold")?;
-        let newest = "SELECT entry, at FROM entry ORDER BY entry DESC LIMIT 1";
-        let newest = connection.prepare_cached(newest)?;
-        let mut newest = newest;
-        let newest = newest.query_row([], |row| Ok((row.get(0)?, instant(row, 1)?))).optional()?;
+        let newest = connection
+            .prepare_cached("SELECT entry, at FROM entry ORDER BY entry DESC LIMIT 1")?
+            .query_row([], |row| Ok((row.get(0)?, instant(row, 1)?)))
+            .optional()?;
         let (entry, at) = newest.unwrap_or((0, Timestamp::new(i64::MIN)));
         Ok(Self { hold, entry, at })
     }
@@ -223,34 +242,18 @@ impl Books<'_> {
 
     /// The account, as it is charged.
     pub(super) fn charged(&mut self, account: i64) -> rusqlite::Result<&Charged> {
-        if !self.memory.accounts.contains_key(&account) {
-            let charged = load_charged(self.file, account)?;
-            self.memory.accounts.insert(account, charged);
-        }
-        self.memory.accounts.get(&account).ok_or(rusqlite::Error::QueryReturnedNoRows)
+        Ok(match self.memory.accounts.entry(account) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(load_charged(self.file, account)?),
+        })
     }
 
     /// The balance, as this transaction has left it so far.
     pub(super) fn balance(&mut self, balance: i64) -> rusqlite::Result<&mut Balance> {
-        if !self.memory.balances.contains_key(&balance) {
-            let read = self
-                .file
-                .prepare_cached(
-                    r#"SELECT account, "window", posted, pending, charged_at FROM balance WHERE balance = ?1"#,
-                )?
-                .query_row([balance], |row| {
-                    Ok(Balance {
-                        account: row.get(0)?,
-                        window: super::code::parsed("window", row.get_ref(1)?.as_str()?)?,
-                        posted: money(row, 2)?,
-                        pending: money(row, 3)?,
-                        charged_at: row.get(4)?,
-                        changed: false,
-                    })
-                })?;
-            self.memory.balances.insert(balance, read);
-        }
-        self.memory.balances.get_mut(&balance).ok_or(rusqlite::Error::QueryReturnedNoRows)
+        Ok(match self.memory.balances.entry(balance) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(Balance::read(self.file, balance)?),
+        })
     }
 
     /// Changes balances, all or none.
@@ -301,34 +304,30 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// The limits over these balances, each as it stands: what the window of its balance is at `now`.
-    pub(super) fn limits_over(
-        &mut self,
-        balances: &[i64],
-        now: Timestamp,
-    ) -> rusqlite::Result<Vec<Standing>> {
+    /// The limits over these balances, each as it stands.
+    pub(super) fn limits_over(&mut self, balances: &[i64]) -> rusqlite::Result<Vec<Standing>> {
         let mut limits = Vec::new();
         for id in balances {
             let Balance { account, window, posted, pending, .. } = *self.balance(*id)?;
             let charged = self.charged(account)?;
             let count = charged.counts.iter().find(|count| count.window == window);
             if let Some((limit, observe)) = count.and_then(|count| count.limit) {
-                let resets_at = window.period_at(now).and_then(|period| period.end);
-                limits.push(Standing { account, limit, observe, posted, pending, resets_at });
+                limits.push(Standing { account, limit, observe, posted, pending, window });
             }
         }
         Ok(limits)
     }
 
-    /// The limits as the rules want them.
+    /// The limits as the rules want them, at `at`.
     pub(super) fn counted<'b>(
         &'b self,
         limits: &'b [Standing],
-    ) -> impl Iterator<Item = Counted<'b>> + use<'b> {
-        limits.iter().filter_map(|standing| {
+        at: Timestamp,
+    ) -> impl Iterator<Item = Counted<'b>> {
+        limits.iter().filter_map(move |standing| {
             let account = &self.memory.accounts.get(&standing.account)?.label;
-            let Standing { limit, observe, posted, pending, resets_at, .. } = *standing;
-            Some(Counted { account, limit, observe, posted, pending, resets_at })
+            let Standing { limit, observe, posted, pending, window, .. } = *standing;
+            Some(Counted { account, limit, observe, posted, pending, window, at })
         })
     }
 }
@@ -341,5 +340,5 @@ pub(super) struct Standing {
     observe: bool,
     posted: Nanodollars,
     pending: Nanodollars,
-    resets_at: Option<Timestamp>,
+    window: Window,
 }

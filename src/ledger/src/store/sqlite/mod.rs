@@ -221,10 +221,17 @@ fn exhausted(
     for (row, account) in accounts {
         for count in &account.counts {
             let Some((limit, observe)) = count.limit else { continue };
-            let records::Standing { period, posted, pending, .. } =
-                records::standing(file, *row, count.window, now)?;
-            let (account, resets_at) = (&account.label, period.end);
-            limits.push(Counted { account, limit, observe, posted, pending, resets_at });
+            let window = count.window;
+            let records::Standing { posted, pending, .. } = records::standing(file, *row, window, now)?;
+            limits.push(Counted {
+                account: &account.label,
+                limit,
+                observe,
+                posted,
+                pending,
+                window,
+                at: now,
+            });
         }
     }
     Ok(admission::exhausted(limits))
