@@ -7,6 +7,7 @@ use crate::account::AccountLabel;
 use crate::api::Shape;
 use crate::catalogue::Model;
 use crate::decision::{Budget, Denial};
+use crate::extra::Extra;
 use crate::ids::{ModelName, Tag};
 use crate::json::Fault;
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ fn class(denial: &Denial) -> Class {
         }
         Denial::Tag { .. }
         | Denial::TooManyTags
-        | Denial::TagMissing
+        | Denial::TagMissing(_)
         | Denial::Malformed(_)
         | Denial::Field { .. } => (400, "invalid_request_error", "invalid_request_error", None),
         Denial::BodyTooLarge => {
@@ -77,6 +78,7 @@ fn class(denial: &Denial) -> Class {
         Denial::FeatureNotMetered(_) => {
             (403, "permission_error", "permission_error", Some("feature_not_metered"))
         }
+        Denial::ExtraForbidden(_) => (403, "permission_error", "permission_error", Some("extra_forbidden")),
         Denial::ModelUnknown { .. }
         | Denial::ModelMisfit { .. }
         | Denial::ProviderMissing { .. }
@@ -173,7 +175,10 @@ fn message(denial: &Denial) -> String {
         Denial::MediaType => "The request body must be application/json in UTF-8.".into(),
         Denial::Tag { tag } => tag_message(tag),
         Denial::TooManyTags => format!("A request carries at most {} tags.", Tag::COUNT_MAX),
-        Denial::TagMissing => "A tag that this key requires is missing.".into(),
+        Denial::TagMissing(tag) => tag_missing_message(tag.as_ref()),
+        Denial::ExtraForbidden(extra) => {
+            format!("{} is not allowed for this key.", extra.map_or("An extra of this request", Extra::as_str))
+        }
         Denial::KeyMissing => "No virtual key: set ANTHROPIC_API_KEY or OPENAI_API_KEY to your Tollgate key.".into(),
         Denial::KeyConflict => "The request carries two different keys; send one.".into(),
         Denial::KeyInQuery => "A key in the URL is refused; send it in a header, and replace it: it may be in logs.".into(),
@@ -217,6 +222,15 @@ fn tag_message(tag: &str) -> String {
     let quoted = format!(" {tag:?}");
     let shown = if tag.is_empty() || has_digit_run(&quoted) { "" } else { &quoted };
     format!("The tag{shown} is not valid: 1 to 64 letters, digits and : . _ / - are allowed.")
+}
+
+fn tag_missing_message(tag: Option<&Tag>) -> String {
+    match tag.map(Tag::as_str).filter(|tag| !has_digit_run(tag)) {
+        Some(tag) => {
+            format!("This key requires a tag {tag:?} on every request, or one that begins with \"{tag}:\".")
+        }
+        None => "A tag that this key requires is missing.".to_owned(),
+    }
 }
 
 fn malformed_message(fault: Fault) -> String {

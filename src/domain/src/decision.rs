@@ -6,12 +6,14 @@
 //! 3. its key: unknown, blocked, expired, nothing left on an account ([`gate`]);
 //! 4. its body: too large, malformed, a field of a wrong type, a feature that is not metered ([`crate::request::body`]);
 //! 5. its model: unknown, not allowed, of another API, without an upstream ([`admit`]);
-//! 6. the ledger's word on the hold: the same checks on its own rows, then rates, then money ([`refused_hold`]).
+//! 6. its extras and its tags: forbidden, missing ([`admit`]);
+//! 7. the ledger's word on the hold: the same checks on its own rows, then rates, then money ([`refused_hold`]).
 
 use crate::account::AccountLabel;
 use crate::api::Api;
 use crate::bounds::{self, Bounds};
 use crate::catalogue::{Catalogue, Mode, Model, Provider};
+use crate::extra::Extra;
 use crate::hold::{DenialReason, HoldDenied};
 use crate::ids::{ModelName, Tag};
 use crate::json::Fault;
@@ -91,8 +93,10 @@ pub enum Denial {
         /// What the key may use.
         allowed: Vec<ModelName>,
     },
-    /// A required tag is missing.
-    TagMissing,
+    /// An extra that a policy forbids; `None`: only the ledger knows which.
+    ExtraForbidden(Option<Extra>),
+    /// A required tag is missing; `None`: only the ledger knows which.
+    TagMissing(Option<Tag>),
     /// A rate is exceeded.
     RateLimited {
         /// Seconds to wait.
@@ -147,7 +151,8 @@ impl Denial {
             Self::ModelMisfit { .. } => "model_misfit",
             Self::ProviderMissing { .. } => "provider_missing",
             Self::ModelNotAllowed { .. } => "model_not_allowed",
-            Self::TagMissing => "tag_missing",
+            Self::ExtraForbidden(_) => "extra_forbidden",
+            Self::TagMissing(_) => "tag_missing",
             Self::RateLimited { .. } => "rate_limited",
             Self::BudgetSpent(_) => "budget_spent",
             Self::BudgetTooSmall(_) => "budget_too_small",
@@ -195,7 +200,7 @@ pub struct Admission {
 /// Judges what the body asks for.
 ///
 /// # Errors
-/// A [`Denial`] about the model, or [`Denial::TooManyTags`].
+/// A [`Denial`] about the model, its extras or tags.
 pub fn admit(
     policy: &Policy,
     catalogue: &Catalogue,
@@ -213,9 +218,15 @@ pub fn admit(
         bounds = bounds.max(bounds::of(api, body, fallback));
         fallback_models.push(fallback.name.clone());
     }
+    if let Some(extra) = policy.forbidden_extra(&body.modifiers, &bounds) {
+        return Err(Denial::ExtraForbidden(Some(extra)));
+    }
     let mut tags = policy.tags.clone();
     for tag in client.tags.iter().chain(&body.tags) {
         add_tag(&mut tags, tag.as_str())?;
+    }
+    if let Some(missing) = policy.missing_tag(&tags) {
+        return Err(Denial::TagMissing(Some(missing.clone())));
     }
     Ok(Admission { model: model.clone(), fallback_models, bounds, tags })
 }
@@ -277,7 +288,8 @@ pub fn refused_hold(denied: HoldDenied, model: &str, policy: &Policy, catalogue:
         DenialReason::BudgetSpent => Denial::BudgetSpent(budget),
         DenialReason::BudgetTooSmall => Denial::BudgetTooSmall(budget),
         DenialReason::RateLimited => Denial::RateLimited { retry_after_s: 1 },
-        DenialReason::TagMissing => Denial::TagMissing,
+        DenialReason::TagMissing => Denial::TagMissing(None),
+        DenialReason::ExtraForbidden => Denial::ExtraForbidden(None),
         // Our own message overtook itself; nothing that the client could mend.
         DenialReason::HoldEnded => Denial::LedgerAway,
     }

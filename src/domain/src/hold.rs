@@ -86,6 +86,8 @@ pub enum DenialReason {
     RateLimited,
     /// A tag that the key requires is missing.
     TagMissing,
+    /// The request asks for an extra that a policy forbids.
+    ExtraForbidden,
 }
 
 /// A refused hold.

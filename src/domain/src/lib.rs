@@ -25,6 +25,7 @@ pub mod bounds;
 pub mod catalogue;
 pub mod decision;
 pub mod estimate;
+pub mod extra;
 pub mod hold;
 pub mod ids;
 pub mod json;

@@ -2,9 +2,12 @@
 
 use crate::account::AccountLabel;
 use crate::allow::LevelList;
+use crate::bounds::Bounds;
 use crate::catalogue::{Catalogue, Model};
+use crate::extra::Extra;
 use crate::ids::Tag;
 use crate::money::Nanodollars;
+use crate::price::Modifiers;
 use crate::time::Timestamp;
 
 /// What judging a key needs. A copy of the ledger's truth, and never evidence against it: the ledger decides each hold
@@ -23,6 +26,10 @@ pub struct Policy {
     pub allow_lists: Vec<LevelList>,
     /// Tags that every request of the key carries.
     pub tags: Vec<Tag>,
+    /// Extras that no request of the key may ask for.
+    pub forbidden: Vec<Extra>,
+    /// Tags that every request must carry: `project` asks for `project` itself or any `project:...`.
+    pub required_tags: Vec<Tag>,
 }
 
 impl Policy {
@@ -34,6 +41,22 @@ impl Policy {
     /// Every model that the key may use, in the catalogue's order.
     pub fn models<'a>(&'a self, catalogue: &'a Catalogue) -> impl Iterator<Item = &'a Model> {
         catalogue.models().iter().filter(|model| self.allows(model, catalogue))
+    }
+
+    /// The first forbidden extra that a request asks for.
+    pub fn forbidden_extra(&self, modifiers: &Modifiers, bounds: &Bounds) -> Option<Extra> {
+        self.forbidden.iter().copied().find(|extra| extra.is_asked_for(modifiers, bounds))
+    }
+
+    /// The first required tag that none of these is.
+    pub fn missing_tag(&self, tags: &[Tag]) -> Option<&Tag> {
+        let carries = |required: &Tag| {
+            tags.iter().any(|tag| {
+                let rest = tag.as_str().strip_prefix(required.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+            })
+        };
+        self.required_tags.iter().find(|required| !carries(required))
     }
 
     /// Whether the key has expired at `now`.

@@ -101,6 +101,7 @@ enum_pairs!(reason_from, reason_into, DenialReason, v1::DenialReason, "denied.re
     DenialReason::HoldEnded => v1::DenialReason::HoldEnded,
     DenialReason::RateLimited => v1::DenialReason::RateLimited,
     DenialReason::TagMissing => v1::DenialReason::TagMissing,
+    DenialReason::ExtraForbidden => v1::DenialReason::ExtraForbidden,
 });
 
 fn tokens(field: &'static str, value: u64) -> Result<u64, Invalid> {
@@ -395,6 +396,10 @@ impl TryFrom<v1::Policy> for Policy {
             })
         };
         let tag = |tag: String| tag.parse().map_err(|_| invalid("policy.tags", "hold a text that is no tag"));
+        // A filter that does not know what is forbidden must not let it pass.
+        let extra = |word: &str| {
+            word.parse().map_err(|_| invalid("policy.forbidden", "holds an extra that is not known"))
+        };
         let accounts = policy.accounts.into_iter().map(AccountLabel::try_from);
         Ok(Self {
             version: policy.version,
@@ -403,6 +408,8 @@ impl TryFrom<v1::Policy> for Policy {
             expires_at: policy.expires_at_ms.map(Timestamp::new),
             allow_lists: policy.allow_lists.into_iter().map(level).collect::<Result<_, Invalid>>()?,
             tags: policy.tags.into_iter().map(tag).collect::<Result<_, _>>()?,
+            forbidden: policy.forbidden.iter().map(|word| extra(word)).collect::<Result<_, _>>()?,
+            required_tags: policy.required_tags.into_iter().map(tag).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -418,6 +425,8 @@ impl From<Policy> for v1::Policy {
             expires_at_ms: policy.expires_at.map(Timestamp::unix_ms),
             allow_lists: policy.allow_lists.into_iter().map(level).collect(),
             tags: policy.tags.iter().map(Tag::to_string).collect(),
+            forbidden: policy.forbidden.iter().map(ToString::to_string).collect(),
+            required_tags: policy.required_tags.iter().map(Tag::to_string).collect(),
         }
     }
 }

@@ -24,6 +24,8 @@ fn policy(lists: &[&[&str]]) -> Policy {
         expires_at: None,
         allow_lists: lists.iter().map(level).collect(),
         tags: Vec::new(),
+        forbidden: Vec::new(),
+        required_tags: Vec::new(),
     }
 }
 
@@ -237,7 +239,8 @@ fn the_ledgers_reasons_become_denials() {
         (BudgetTooSmall, Denial::BudgetTooSmall(budget)),
         (HoldEnded, Denial::LedgerAway),
         (RateLimited, Denial::RateLimited { retry_after_s: 1 }),
-        (TagMissing, Denial::TagMissing),
+        (TagMissing, Denial::TagMissing(None)),
+        (ExtraForbidden, Denial::ExtraForbidden(None)),
     ];
     for (reason, expected) in table {
         let denied = HoldDenied { reason, account: account.clone(), resets_at: Some(NOW), amounts };
@@ -272,7 +275,8 @@ fn every_denial_has_a_name_of_its_own() {
         (Denial::ModelMisfit { model: model() }, "model_misfit"),
         (Denial::ProviderMissing { provider: Provider::OpenAi }, "provider_missing"),
         (Denial::ModelNotAllowed { model: model(), allowed: vec![] }, "model_not_allowed"),
-        (Denial::TagMissing, "tag_missing"),
+        (Denial::TagMissing(None), "tag_missing"),
+        (Denial::ExtraForbidden(None), "extra_forbidden"),
         (Denial::RateLimited { retry_after_s: 1 }, "rate_limited"),
         (Denial::BudgetSpent(budget()), "budget_spent"),
         (Denial::BudgetTooSmall(budget()), "budget_too_small"),
@@ -287,4 +291,24 @@ fn every_denial_has_a_name_of_its_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all.len());
+}
+
+#[test]
+fn a_forbidden_extra_and_a_missing_tag_are_refused_by_name() {
+    let required = |name: &str| Policy { required_tags: vec![name.parse().unwrap()], ..policy(&[]) };
+    let table = [
+        ("project", vec!["project:a"], true),
+        ("project", vec!["project"], true),
+        ("project", vec!["projects:a"], false),
+        ("project", vec![], false),
+    ];
+    for (name, tags, expected) in table {
+        let admitted = admitted(&required(name), &tags, r#""model":"a""#);
+        let missing = Err(Denial::TagMissing(Some(name.parse().unwrap())));
+        assert_eq!(admitted.map(|_| ()), if expected { Ok(()) } else { missing }, "{tags:?}");
+    }
+    let forbids = Policy { forbidden: vec![Extra::PriorityTier], ..policy(&[]) };
+    let asks = r#""model":"a","service_tier":"priority""#;
+    assert_eq!(admitted(&forbids, &[], asks), Err(Denial::ExtraForbidden(Some(Extra::PriorityTier))));
+    assert!(admitted(&forbids, &[], r#""model":"a","service_tier":"flex""#).is_ok());
 }

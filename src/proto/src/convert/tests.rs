@@ -87,6 +87,8 @@ fn verdicts_survive_the_wire() {
             patterns: vec!["claude-*".into()],
         }],
         tags: vec!["a".parse().unwrap()],
+        forbidden: vec![tollgate_domain::extra::Extra::FastMode],
+        required_tags: vec!["project".parse().unwrap()],
     };
     let denied = HoldDenied {
         reason: DenialReason::BudgetSpent,

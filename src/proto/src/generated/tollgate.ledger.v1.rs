@@ -324,6 +324,12 @@ pub struct Policy {
     /// Tags that every request of this key carries.
     #[prost(string, repeated, tag = "6")]
     pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Extras that no request may ask for: "fast_mode", "priority_tier", "inference_geo", "long_context".
+    #[prost(string, repeated, tag = "7")]
+    pub forbidden: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names of tags that every request must carry.
+    #[prost(string, repeated, tag = "8")]
+    pub required_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AllowList {
@@ -528,6 +534,7 @@ pub enum DenialReason {
     HoldEnded = 9,
     RateLimited = 10,
     TagMissing = 11,
+    ExtraForbidden = 12,
 }
 impl DenialReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -548,6 +555,7 @@ impl DenialReason {
             Self::HoldEnded => "DENIAL_REASON_HOLD_ENDED",
             Self::RateLimited => "DENIAL_REASON_RATE_LIMITED",
             Self::TagMissing => "DENIAL_REASON_TAG_MISSING",
+            Self::ExtraForbidden => "DENIAL_REASON_EXTRA_FORBIDDEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -565,6 +573,7 @@ impl DenialReason {
             "DENIAL_REASON_HOLD_ENDED" => Some(Self::HoldEnded),
             "DENIAL_REASON_RATE_LIMITED" => Some(Self::RateLimited),
             "DENIAL_REASON_TAG_MISSING" => Some(Self::TagMissing),
+            "DENIAL_REASON_EXTRA_FORBIDDEN" => Some(Self::ExtraForbidden),
             _ => None,
         }
     }

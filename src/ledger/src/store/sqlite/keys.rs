@@ -185,6 +185,8 @@ impl Draft {
             expires_at: None,
             allow_lists: Vec::new(),
             tags: Vec::new(),
+            forbidden: Vec::new(),
+            required_tags: Vec::new(),
         };
         Self { policy }
     }
