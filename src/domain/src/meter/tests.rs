@@ -59,6 +59,10 @@ fn a_reading_is_final_only_at_the_documented_end() {
         let reading = events(api, &data(list));
         assert_eq!((reading.usage, reading.is_final()), (expected, is_final), "{api} {list:?}");
     }
+    // The end without usage is an end all the same.
+    let ended = events(Api::ChatCompletions, &data(&[chat[0], chat[1], chat[3]]));
+    assert!(ended.terminal && !ended.output_known);
+    assert!(!events(Api::ChatCompletions, &data(&chat[..2])).terminal);
 }
 
 /// What was read of an event that broke off may lack its better half, such as how much of the input was cached.
@@ -263,6 +267,7 @@ fn searches_are_counted_once_whatever_the_order_of_names() {
     assert_eq!(count(&[&told_late]), 1);
     assert_eq!(count(&[&told, &page, &told_late]), 2);
     assert_eq!(count(&[&told, &told, &completed]), 2);
+    assert_eq!(count(&[&completed, &completed]), 2);
     let whole =
         format!(r#"{{"output":[{opened},{item}],"status":"completed","usage":{{"input_tokens":1}}}}"#);
     assert_eq!(json(Api::Responses, &whole).usage.unwrap().web_searches, 1);
