@@ -3,6 +3,7 @@
 mod admin;
 mod denials;
 mod holds;
+mod random;
 mod reports;
 mod sqlite;
 mod windows;
@@ -58,6 +59,9 @@ mod over_sqlite {
             a_new_limit_counts_the_past_of_its_window,
             a_limit_that_comes_back_counts_what_it_missed,
             time_never_moves_a_window_back,
+        }
+        random::{
+            random_messages_agree_with_a_naive_model,
         }
         admin::{
             accounts_are_made_changed_listed_and_deleted,
