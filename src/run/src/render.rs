@@ -93,7 +93,8 @@ fn render_filter(config: &mut Value, rendering: &Rendering<'_>) -> Result<(), Re
 /// The admin API on the same port: by prefixes of its own, past the filter; and the list of models where the filter has
 /// recognized the master key.
 fn admin_routes() -> Vec<Value> {
-    let to_admin = json!({"cluster": "ledger-admin", "timeout": "60s"});
+    let no_upgrades = json!([{"upgrade_type": "websocket", "enabled": false}]);
+    let to_admin = json!({"cluster": "ledger-admin", "timeout": "60s", "upgrade_configs": no_upgrades});
     let past_the_filter = json!({"tollgate": {
         "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
         "disabled": true,
@@ -268,7 +269,9 @@ mod tests {
         let routes = config.pointer(&format!("{MANAGER}{ROUTES}")).unwrap().as_array().unwrap();
         let last = routes.last().unwrap();
         assert_eq!(last.pointer("/match/prefix").unwrap(), "/");
-        assert!(last.get("direct_response").is_some());
+        assert_eq!(last.pointer("/route/cluster").unwrap(), "refused");
+        let nobody = entry(&config, "/static_resources/clusters", "refused").unwrap();
+        assert!(nobody.get("load_assignment").is_none());
     }
 
     #[test]

@@ -256,8 +256,7 @@ pub const CREDENTIAL_HEADERS: [&str; 4] = ["x-api-key", "authorization", "api-ke
 pub fn credential(head: &Head<'_>) -> Result<KeyDigest, Denial> {
     let mut found: Option<&[u8]> = None;
     for name in CREDENTIAL_HEADERS {
-        for line in header(head, name) {
-            let secret = if name == "authorization" { bearer(line) } else { line.trim_ascii() };
+        for secret in header(head, name).flat_map(|line| secrets(name, line)) {
             match found {
                 _ if secret.is_empty() => {}
                 None => found = Some(secret),
@@ -272,6 +271,19 @@ pub fn credential(head: &Head<'_>) -> Result<KeyDigest, Denial> {
         return Err(Denial::SubscriptionLogin);
     }
     Ok(key::digest(secret))
+}
+
+/// The credentials in one line. Envoy joins several lines of `authorization` into one, by commas.
+fn secrets<'a>(name: &str, line: &'a [u8]) -> Vec<&'a [u8]> {
+    if name != "authorization" {
+        return vec![line.trim_ascii()];
+    }
+    let is_bearer = |part: &&[u8]| {
+        let scheme = part.trim_ascii_start().get(..6);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+    };
+    let parts: Vec<&[u8]> = line.split(|b| *b == b',').collect();
+    if parts.iter().all(is_bearer) { parts.into_iter().map(bearer).collect() } else { vec![bearer(line)] }
 }
 
 /// The token of `Bearer token`; any other scheme is taken as it is, and will be unknown.

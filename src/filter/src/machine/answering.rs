@@ -97,6 +97,8 @@ impl Answering {
         self.first_byte_at = Some(now);
         self.complete = complete;
         if let Some(answer) = credential_refused(self.id, self.reader, status, source) {
+            // The rest of the provider's answer goes nowhere, so nothing more of it will be seen.
+            self.complete = true;
             return AnswerHead::Replace(answer);
         }
         let value =

@@ -95,8 +95,12 @@ fn one_credential_wherever_it_stands() {
     let of =
         |lines: &[(&str, &str)]| credential(&Head { method: "POST", path: "/", headers: &headers(lines) });
     let digest = Ok(key::digest(b"sk-tg-x"));
-    let table: [(&[(&str, &str)], _); 14] = [
+    let table: [(&[(&str, &str)], _); 18] = [
         (&[("x-api-key", "sk-tg-x")], digest.clone()),
+        (&[("authorization", "Bearer sk-tg-x,Bearer sk-tg-x")], digest.clone()),
+        (&[("authorization", "Bearer a, bearer b")], Err(Denial::KeyConflict)),
+        (&[("authorization", "Bearer a,b")], Ok(key::digest(b"a,b"))),
+        (&[("authorization", "Bearer ,Bearer")], Err(Denial::KeyMissing)),
         (&[("authorization", "Bearer sk-tg-x")], digest.clone()),
         (&[("authorization", "bearer   sk-tg-x ")], digest.clone()),
         (&[("api-key", "sk-tg-x")], digest.clone()),
