@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// What Envoy still has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
     /// Requests that are open.
     pub(crate) requests: u64,
@@ -21,10 +21,18 @@ pub(crate) struct EnvoyAdmin {
 }
 
 impl EnvoyAdmin {
-    /// Tells clients to go, and takes no new connection once `--drain-time-s` is over; open streams go on.
-    pub(crate) async fn drain(&self) -> io::Result<()> {
-        let request = http::request("POST", "/drain_listeners?graceful&skip_exit")?;
-        http::to_socket(&self.socket, request).await.map(|_| ())
+    /// Tells clients to go with their next answer. Connections are taken on.
+    pub(crate) async fn tell_clients_to_go(&self) -> io::Result<()> {
+        self.post("/drain_listeners?graceful&skip_exit").await
+    }
+
+    /// Takes no new connection any more; open ones go on.
+    pub(crate) async fn stop_listening(&self) -> io::Result<()> {
+        self.post("/drain_listeners").await
+    }
+
+    async fn post(&self, path: &str) -> io::Result<()> {
+        http::to_socket(&self.socket, http::request("POST", path)?).await.map(|_| ())
     }
 
     /// What is still open.
