@@ -179,6 +179,9 @@ fn envoy_command(settings: &Settings, folders: &Folders) -> Command {
         "--disable-hot-restart".into(),
         "--log-level".into(),
         "warning".into(),
+        // Whoever looks at the log wants what has just happened; Envoy's default is ten seconds.
+        "--file-flush-interval-msec".into(),
+        "1000".into(),
         // How long listeners go on accepting once they are told to drain, and tell clients to go.
         "--drain-time-s".into(),
         "2".into(),
