@@ -42,6 +42,9 @@ struct Serve {
     /// A price book that replaces the built-in one.
     #[arg(long, env = "TOLLGATE_PRICE_BOOK")]
     price_book: Option<PathBuf>,
+    /// Refuses nothing for money: every limit only counts, and records what it would have refused.
+    #[arg(long, env = "TOLLGATE_OBSERVE")]
+    observe: bool,
     /// Ends when standard input does, so that the ledger never outlives whoever started it.
     #[arg(long)]
     exit_with_stdin: bool,
@@ -71,7 +74,8 @@ async fn main() -> ExitCode {
 async fn serve(options: Serve) -> Result<(), Failure> {
     let master = master_key(&options)?;
     let book = Arc::new(price_book(&options)?);
-    let (store, mut keeper) = SqliteStore::open(Options::new(&options.db, book))?;
+    let (store, mut keeper) =
+        SqliteStore::open(Options { observe: options.observe, ..Options::new(&options.db, book) })?;
     let listeners = Listeners { grpc: bind(options.grpc).await?, admin: bind(options.admin).await? };
     let (grpc, admin) = (listeners.grpc.local_addr()?, listeners.admin.local_addr()?);
     tracing::info!(%grpc, %admin, db = %options.db.display(), "the ledger serves");

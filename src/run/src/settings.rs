@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) drain_s: u64,
     /// `TOLLGATE_PRICE_BOOK`: another price book than the built-in one.
     pub(crate) price_book: Option<PathBuf>,
+    /// `TOLLGATE_OBSERVE`: limits count and refuse nothing.
+    pub(crate) observe: bool,
 }
 
 /// What the environment says of a provider.
@@ -85,6 +87,7 @@ impl Settings {
             concurrency: number(&get, "TOLLGATE_CONCURRENCY")?,
             drain_s: number(&get, "TOLLGATE_DRAIN_SECONDS")?.unwrap_or(60),
             price_book: get("TOLLGATE_PRICE_BOOK").map(PathBuf::from),
+            observe: flag(&get, "TOLLGATE_OBSERVE")?,
         })
     }
 }
@@ -110,6 +113,14 @@ fn number<T: std::str::FromStr>(
     get(name)
         .map(|text| text.parse().map_err(|_| wrong(name, format!("is not a number that fits: {text:?}"))))
         .transpose()
+}
+
+fn flag(get: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<bool, SettingError> {
+    match get(name).as_deref() {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true") => Ok(true),
+        Some(_) => Err(wrong(name, "must be 1 or 0")),
+    }
 }
 
 fn object(
@@ -147,6 +158,7 @@ mod tests {
             ("TOLLGATE_CONCURRENCY", "many"),
             ("TOLLGATE_DRAIN_SECONDS", "-1"),
             ("TOLLGATE_FILTER_SETTINGS", "[]"),
+            ("TOLLGATE_OBSERVE", "perhaps"),
             ("TOLLGATE_BIN_DIR", " "),
             ("TOLLGATE_ANTHROPIC_URL", "http://127.0.0.1:1"),
             ("OPENAI_API_KEY", "a b"),

@@ -153,6 +153,9 @@ fn ledger_command(settings: &Settings, folders: &Folders, ports: &Ports) -> Comm
     if let Some(book) = &settings.price_book {
         arguments.extend(["--price-book".into(), book.into()]);
     }
+    if settings.observe {
+        arguments.push("--observe".into());
+    }
     Command {
         name: "ledger",
         program: settings.binaries.join("tollgate-ledger"),
@@ -182,7 +185,7 @@ fn envoy_command(settings: &Settings, folders: &Folders) -> Command {
         // Whoever looks at the log wants what has just happened; Envoy's default is ten seconds.
         "--file-flush-interval-msec".into(),
         "1000".into(),
-        // How long listeners go on accepting once they are told to drain, and tell clients to go.
+        // Once it is told to drain, every answer tells its client to go.
         "--drain-time-s".into(),
         "2".into(),
         "--drain-strategy".into(),

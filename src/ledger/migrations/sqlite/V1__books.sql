@@ -17,6 +17,9 @@ CREATE TABLE account (
     user            INTEGER REFERENCES account,
     models          TEXT    NOT NULL DEFAULT '[]',
     tags            TEXT    NOT NULL DEFAULT '[]',
+    -- Extras that no request may ask for, and tags that every one must carry.
+    forbidden       TEXT    NOT NULL DEFAULT '[]',
+    required_tags   TEXT    NOT NULL DEFAULT '[]',
     budget_duration TEXT,
     blocked         INTEGER NOT NULL DEFAULT 0,
     expires_at      INTEGER,

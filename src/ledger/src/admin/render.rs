@@ -28,6 +28,7 @@ pub(crate) struct LimitView {
     spend: Money,
     pending: Money,
     reset_at: Option<String>,
+    observe: bool,
 }
 
 impl From<&LimitRecord> for LimitView {
@@ -38,6 +39,7 @@ impl From<&LimitRecord> for LimitView {
             spend: Money(limit.posted),
             pending: Money(limit.pending),
             reset_at: limit.period.end.and_then(Timestamp::to_rfc3339),
+            observe: limit.spec.observe,
         }
     }
 }
@@ -54,6 +56,9 @@ pub(crate) struct AccountView {
     budget_limits: Vec<LimitView>,
     models: Vec<String>,
     tags: Vec<String>,
+    forbidden_extras: Vec<&'static str>,
+    required_tags: Vec<String>,
+    observe: bool,
     rpm_limit: Option<u64>,
     tpm_limit: Option<u64>,
     blocked: bool,
@@ -88,6 +93,9 @@ impl AccountView {
             budget_limits: record.limits.iter().filter(|l| !l.spec.main).map(LimitView::from).collect(),
             models: record.spec.models.clone(),
             tags,
+            forbidden_extras: record.spec.forbidden.iter().map(|extra| extra.as_str()).collect(),
+            required_tags: record.spec.required_tags.iter().map(Tag::to_string).collect(),
+            observe: main.is_some_and(|main| main.spec.observe),
             rpm_limit: record.spec.rpm_limit,
             tpm_limit: record.spec.tpm_limit,
             blocked: record.spec.blocked,

@@ -62,6 +62,8 @@ struct RowMetadata {
     end: Option<&'static str>,
     client: Option<String>,
     provider_status: Option<u16>,
+    /// Why a limit that only observes would have refused the request.
+    would_deny: Option<String>,
 }
 
 /// Tokens by class.
@@ -176,6 +178,7 @@ impl From<SpendRecord> for SpendRow {
                 end: record.end.map(End::as_str),
                 client: record.client,
                 provider_status: record.status,
+                would_deny: record.would_deny,
             },
             model: record.model,
             end_user: record.end_user,

@@ -8,6 +8,7 @@ use crate::store::{AccountChange, AccountRecord, AccountSpec, LimitSpec, Owners}
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tollgate_domain::account::AccountKind;
+use tollgate_domain::extra::Extra;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
@@ -45,6 +46,10 @@ pub(crate) struct Terms {
     other_limits: Option<Vec<LimitSpec>>,
     blocked: Option<bool>,
     tags: Option<Vec<Tag>>,
+    forbidden: Option<Vec<Extra>>,
+    required_tags: Option<Vec<Tag>>,
+    /// The main limit counts and shows, and refuses nothing.
+    observe: Option<bool>,
     /// How long a key lives from now on.
     lifetime_ms: Patch<i64>,
     rpm_limit: Patch<u64>,
@@ -64,6 +69,9 @@ impl Terms {
             budget_duration: fields.patch("budget_duration", duration)?,
             other_limits: fields.patch("budget_limits", limits)?.map(Option::unwrap_or_default),
             blocked: fields.optional("blocked", fields::flag)?,
+            observe: fields.optional("observe", fields::flag)?,
+            forbidden: fields.patch("forbidden_extras", extras)?.map(Option::unwrap_or_default),
+            required_tags: fields.patch("required_tags", required_tags)?.map(Option::unwrap_or_default),
             rpm_limit: fields.patch("rpm_limit", fields::count)?,
             tpm_limit: fields.patch("tpm_limit", fields::count)?,
             ..Self::default()
@@ -90,7 +98,7 @@ impl Terms {
         let inner = inner.map(metadata_tags).transpose()?;
         self.tags = match (tags, inner) {
             (None, None) => None,
-            (tags, inner) => Some(read_tags(tags.into_iter().chain(inner).flatten())?),
+            (tags, inner) => Some(read_tags("tags", tags.into_iter().chain(inner).flatten())?),
         };
         metadata.as_ref().map_or(Ok(()), unenforced::check_metadata)?;
         self.metadata = metadata;
@@ -127,10 +135,17 @@ impl Terms {
                 user: self.user.flatten(),
             },
             models: self.models.unwrap_or_default(),
-            limits: all_limits(self.max_budget.flatten(), budget_duration.as_deref(), false, others)?,
+            limits: all_limits(
+                self.max_budget.flatten(),
+                budget_duration.as_deref(),
+                self.observe.unwrap_or_default(),
+                others,
+            )?,
             budget_duration,
             blocked: self.blocked.unwrap_or_default(),
             tags: self.tags.unwrap_or_default(),
+            forbidden: self.forbidden.unwrap_or_default(),
+            required_tags: self.required_tags.unwrap_or_default(),
             expires_at: self.lifetime_ms.flatten().map(|span_ms| now.plus_ms(span_ms)),
             rpm_limit: self.rpm_limit.flatten(),
             tpm_limit: self.tpm_limit.flatten(),
@@ -174,6 +189,8 @@ impl Terms {
             budget_duration,
             blocked: self.blocked,
             tags: self.tags,
+            forbidden: self.forbidden,
+            required_tags: self.required_tags,
             expires_at: self.lifetime_ms.map(|span_ms| span_ms.map(|span_ms| now.plus_ms(span_ms))),
             rpm_limit: self.rpm_limit,
             tpm_limit: self.tpm_limit,
@@ -186,7 +203,8 @@ impl Terms {
         &self,
         record: &AccountRecord,
     ) -> Result<(Option<Vec<LimitSpec>>, Patch<String>), ApiError> {
-        if self.max_budget.is_none() && self.budget_duration.is_none() && self.other_limits.is_none() {
+        let untouched = self.max_budget.is_none() && self.budget_duration.is_none();
+        if untouched && self.other_limits.is_none() && self.observe.is_none() {
             return Ok((None, None));
         }
         let present = || record.limits.iter().map(|limit| &limit.spec);
@@ -195,7 +213,7 @@ impl Terms {
         let duration = self.budget_duration.clone().unwrap_or_else(|| main_duration(record));
         let others = self.other_limits.clone();
         let others = others.unwrap_or_else(|| present().filter(|limit| !limit.main).cloned().collect());
-        let observe = main.is_some_and(|main| main.observe);
+        let observe = self.observe.unwrap_or_else(|| main.is_some_and(|main| main.observe));
         let limits = all_limits(amount, duration.as_deref(), observe, others)?;
         Ok((Some(limits), self.budget_duration.is_some().then_some(duration)))
     }
@@ -229,6 +247,19 @@ fn duration(name: &str, raw: &RawValue) -> Result<String, ApiError> {
     Ok(text)
 }
 
+/// `forbidden_extras`: what no request may ask for.
+fn extras(name: &str, raw: &RawValue) -> Result<Vec<Extra>, ApiError> {
+    let extra = |text: String| {
+        text.parse().map_err(|why| ApiError::field(name, format!("holds {text:?}, which {why}")))
+    };
+    fields::texts(name, raw)?.into_iter().map(extra).collect()
+}
+
+/// `required_tags`: names of tags that every request must carry.
+fn required_tags(name: &str, raw: &RawValue) -> Result<Vec<Tag>, ApiError> {
+    read_tags(name, fields::texts(name, raw)?.into_iter())
+}
+
 /// A span of life; LiteLLM's `-1` is no end.
 fn lifetime(name: &str, raw: &RawValue) -> Result<Option<i64>, ApiError> {
     let text = fields::text(name, raw)?;
@@ -243,12 +274,13 @@ fn limits(name: &str, raw: &RawValue) -> Result<Vec<LimitSpec>, ApiError> {
     let limit = |mut limit: Fields| {
         let text = limit.required("budget_duration", duration)?;
         let amount = limit.required("max_budget", fields::money)?;
+        let observe = limit.optional("observe", fields::flag)?.unwrap_or_default();
         for shown in ["reset_at", "spend", "pending"] {
             limit.take(shown);
         }
         limit.finish()?;
         let window = Window::from_duration(&text).map_err(|why| ApiError::field("budget_duration", why))?;
-        Ok(LimitSpec { amount, window, duration: Some(text), main: false, observe: false })
+        Ok(LimitSpec { amount, window, duration: Some(text), main: false, observe })
     };
     let inside = |why: ApiError| ApiError::field(name, format!("has an entry whose {why}"));
     fields::objects(name, raw)?.into_iter().map(|fields| limit(fields).map_err(inside)).collect()
@@ -286,17 +318,17 @@ fn metadata_tags(tags: Value) -> Result<Vec<String>, ApiError> {
     serde_json::from_value(tags).map_err(wrong)
 }
 
-fn read_tags(texts: impl Iterator<Item = String>) -> Result<Vec<Tag>, ApiError> {
+fn read_tags(name: &str, texts: impl Iterator<Item = String>) -> Result<Vec<Tag>, ApiError> {
     let mut tags: Vec<Tag> = Vec::new();
     for text in texts {
         let tag =
-            text.parse().map_err(|why| ApiError::field("tags", format!("holds {text:?}: a tag {why}")))?;
+            text.parse().map_err(|why| ApiError::field(name, format!("holds {text:?}: a tag {why}")))?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
     }
     if tags.len() > Tag::COUNT_MAX {
-        return Err(ApiError::field("tags", format!("holds more than {} tags", Tag::COUNT_MAX)));
+        return Err(ApiError::field(name, format!("holds more than {} tags", Tag::COUNT_MAX)));
     }
     Ok(tags)
 }

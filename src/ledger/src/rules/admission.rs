@@ -1,6 +1,7 @@
 //! Whether a hold may be made: the refusals, by name, in their one order.
 //!
-//! Unknown key, stale policy, blocked, expired, model unknown or unpriced, model not allowed, money. A stale policy comes
+//! Unknown key, stale policy, blocked, expired, model unknown or unpriced, model not allowed, extra forbidden, tag missing,
+//! money. A stale policy comes
 //! before everything that the filter can decide itself: it decides again, on the new one.
 
 use tollgate_domain::account::AccountLabel;
@@ -63,7 +64,15 @@ pub fn judge(
         }
     }
     let allowed = |name| known(ask, book, name).is_some_and(|model| policy.allows(model, book.catalogue()));
-    if models().all(allowed) { Ok(amount) } else { deny(DenialReason::ModelNotAllowed) }
+    if !models().all(allowed) {
+        return deny(DenialReason::ModelNotAllowed);
+    }
+    if policy.forbidden_extra(&ask.modifiers, &ask.bounds).is_some() {
+        return deny(DenialReason::ExtraForbidden);
+    }
+    // Pinned tags count, whether the filter sent them or not.
+    let tags: Vec<_> = policy.tags.iter().chain(&ask.tags).cloned().collect();
+    if policy.missing_tag(&tags).is_some() { deny(DenialReason::TagMissing) } else { Ok(amount) }
 }
 
 /// The model of exactly this name, served by the provider that the ask goes to.

@@ -3,6 +3,7 @@
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::api::Api;
 use tollgate_domain::catalogue::Provider;
+use tollgate_domain::extra::Extra;
 use tollgate_domain::hold::End;
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
@@ -64,6 +65,10 @@ pub struct AccountSpec {
     pub blocked: bool,
     /// Tags that every request carries.
     pub tags: Vec<Tag>,
+    /// Extras that no request may ask for.
+    pub forbidden: Vec<Extra>,
+    /// Names of tags that every request must carry.
+    pub required_tags: Vec<Tag>,
     /// From when on a key is refused.
     pub expires_at: Option<Timestamp>,
     /// Requests a minute.
@@ -115,6 +120,10 @@ pub struct AccountChange {
     pub blocked: Option<bool>,
     /// Tags that every request carries.
     pub tags: Option<Vec<Tag>>,
+    /// Extras that no request may ask for.
+    pub forbidden: Option<Vec<Extra>>,
+    /// Names of tags that every request must carry.
+    pub required_tags: Option<Vec<Tag>>,
     /// From when on a key is refused.
     pub expires_at: Option<Option<Timestamp>>,
     /// Requests a minute.
@@ -260,6 +269,8 @@ pub struct SpendRecord {
     pub first_byte_at: Option<Timestamp>,
     /// The provider's status.
     pub status: Option<u16>,
+    /// Why a limit that only observes would have refused it, in one word.
+    pub would_deny: Option<String>,
 }
 
 /// What was spent under one tag.

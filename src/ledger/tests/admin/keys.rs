@@ -30,7 +30,7 @@ async fn the_tutorial_makes_a_team_and_a_key_in_it() {
     assert_eq!(made["key_name"], json!(format!("sk-...{}", &key[key.len() - 4..])));
     let expected = json!({
         "team_id": team_id, "key_alias": "dev-key", "max_budget": 100, "budget_duration": "1mo", "spend": 0, "pending": 0,
-        "user_id": null, "organization_id": null, "expires": null, "models": [], "tags": [], "metadata": {}, "blocked": false,
+        "user_id": null, "organization_id": null, "expires": null, "models": [], "tags": [], "forbidden_extras": [], "required_tags": [], "observe": false, "metadata": {}, "blocked": false,
         "rpm_limit": null, "tpm_limit": null, "soft_budget": null, "budget_limits": [], "created_by": "default_user_id",
         "last_active": null,
     });
@@ -282,4 +282,24 @@ async fn an_expired_key_reads_nothing() {
     let (status, kind, ..) = api.call(Method::GET, "/key/info", Some(&key), "").await.error();
     assert_eq!((status, kind.as_str()), (401, "expired_key"));
     assert_eq!(api.info(&key).await["expires"], json!("1970-01-01T00:00:00Z"));
+}
+
+#[tokio::test]
+async fn extras_tags_and_observation_are_kept_shown_and_changed() {
+    let api = Api::new();
+    let body = r#"{"max_budget": 1, "observe": true, "forbidden_extras": ["fast_mode", "long_context"],
+        "required_tags": ["project"], "budget_limits": [{"budget_duration": "1d", "max_budget": 2, "observe": true}]}"#;
+    let made = api.post("/key/generate", body).await.ok();
+    let shown = |key: &serde_json::Value| {
+        let names = ["observe", "forbidden_extras", "required_tags"];
+        names.map(|name| key[name].clone())
+    };
+    let expected = [json!(true), json!(["fast_mode", "long_context"]), json!(["project"])];
+    assert_eq!(shown(&made), expected);
+    assert_eq!(made["budget_limits"][0]["observe"], true);
+    let update = json!({"key": made["token"], "observe": false, "required_tags": []}).to_string();
+    api.post("/key/update", &update).await.ok();
+    let info = api.info(made["token"].as_str().unwrap()).await;
+    assert_eq!(shown(&info), [json!(false), json!(["fast_mode", "long_context"]), json!([])]);
+    assert_eq!(info["max_budget"], 1);
 }

@@ -31,6 +31,8 @@ pub(crate) async fn accounts_are_made_changed_listed_and_deleted<B: Backend>(wor
         budget_duration: Some("1mo".into()),
         blocked: false,
         tags: vec!["project:x".parse().unwrap()],
+        forbidden: vec![tollgate_domain::extra::Extra::FastMode],
+        required_tags: vec!["project".parse().unwrap()],
         expires_at: Some(NOON.plus_ms(5)),
         rpm_limit: Some(100),
         tpm_limit: Some(1_000_000),

@@ -6,6 +6,7 @@ use crate::world::{
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::catalogue::Provider;
+use tollgate_domain::extra::Extra;
 use tollgate_domain::hold::{DenialReason, HoldAsk, Verdict};
 use tollgate_domain::ids::ModelName;
 use tollgate_domain::policy::{Amounts, Policy};
@@ -19,6 +20,10 @@ pub(crate) async fn each_refusal_has_its_name<B: Backend>(world: &mut World<B>) 
     world.make_key(3, AccountSpec { expires_at: Some(NOON), ..AccountSpec::default() }).await;
     world.make_key(4, AccountSpec { limits: limits(&[(0, "")]), ..AccountSpec::default() }).await;
     world.make_key(5, AccountSpec { limits: limits(&[(999, "")]), ..AccountSpec::default() }).await;
+    let forbids = AccountSpec { forbidden: vec![Extra::FastMode], ..AccountSpec::default() };
+    world.make_key(6, forbids).await;
+    let requires = || vec!["project".parse().unwrap()];
+    world.make_key(7, AccountSpec { required_tags: requires(), ..AccountSpec::default() }).await;
     let searches = |ask: &mut HoldAsk| ask.bounds = Bounds { web_searches: 1, ..ask.bounds };
     type Spoil = Box<dyn Fn(&mut HoldAsk)>;
     let model = |name: &'static str| -> Spoil { Box::new(move |ask| ask.model = ModelName::new(name)) };
@@ -39,6 +44,9 @@ pub(crate) async fn each_refusal_has_its_name<B: Backend>(world: &mut World<B>) 
         (1, fallback("dear"), ModelNotAllowed),
         (4, model("dear"), BudgetSpent),
         (5, Box::new(|_| {}), BudgetTooSmall),
+        (6, Box::new(|ask| ask.modifiers.speed = Some("fast".into())), ExtraForbidden),
+        (7, Box::new(|_| {}), TagMissing),
+        (7, Box::new(|ask| ask.tags = vec!["projects:a".parse().unwrap()]), TagMissing),
     ];
     for (row, (key, spoil, expected)) in table.into_iter().enumerate() {
         let mut ask = world.ask(key, 1).await;
@@ -49,6 +57,16 @@ pub(crate) async fn each_refusal_has_its_name<B: Backend>(world: &mut World<B>) 
         }
     }
     world.hold(1, 1).await;
+    world.hold(6, 1).await;
+    let tagged = HoldAsk { tags: vec!["project:a".parse().unwrap()], ..world.ask(7, 1).await };
+    assert!(matches!(world.ask_for(tagged).await, Verdict::Held { .. }));
+    let pins = AccountSpec {
+        tags: vec!["project:b".parse().unwrap()],
+        required_tags: requires(),
+        ..AccountSpec::default()
+    };
+    world.make_key(8, pins).await;
+    world.hold(8, 1).await;
 }
 
 pub(crate) async fn the_outermost_limit_that_refuses_is_named<B: Backend>(world: &mut World<B>) {

@@ -63,7 +63,7 @@ fn spend_is_that_of_the_main_window_or_of_the_whole_life() {
     assert_eq!((&day["spend"], &day["pending"]), (&json!(3e-9), &json!(4e-9)));
     assert_eq!((&day["budget_reset_at"], &day["max_budget"]), (&json!("2026-11-25T00:00:00Z"), &json!(1e-7)));
     let hour = json!([{
-        "budget_duration": "1h", "max_budget": 1e-8, "spend": 1e-9, "pending": 2e-9, "reset_at": "2026-11-24T13:00:00Z",
+        "budget_duration": "1h", "max_budget": 1e-8, "spend": 1e-9, "pending": 2e-9, "reset_at": "2026-11-24T13:00:00Z", "observe": false,
     }]);
     assert_eq!(day["budget_limits"], hour);
     record.main = None;

@@ -32,6 +32,7 @@ fn record() -> SpendRecord {
         ended_at: Some(Timestamp::new(1_796_083_201_500)),
         first_byte_at: None,
         status: Some(200),
+        would_deny: None,
     }
 }
 
@@ -52,7 +53,7 @@ fn a_request_is_a_row_of_litellms() {
             "usage": {
                 "input": 1, "cache_read": 2, "cache_write_5m": 3, "cache_write_1h": 4, "output": 5, "web_searches": 6,
             },
-            "estimated": false, "end": "complete", "client": "claude-cli", "provider_status": 200,
+            "estimated": false, "end": "complete", "client": "claude-cli", "provider_status": 200, "would_deny": null,
         },
     });
     assert_eq!(row, expected);

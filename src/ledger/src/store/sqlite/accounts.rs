@@ -208,11 +208,14 @@ impl Books<'_> {
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let tags: Vec<&str> = spec.tags.iter().map(Tag::as_str).collect();
+        let forbidden: Vec<&str> = spec.forbidden.iter().map(|extra| extra.as_str()).collect();
+        let required_tags: Vec<&str> = spec.required_tags.iter().map(Tag::as_str).collect();
         self.file
             .prepare_cached(
                 "UPDATE account SET alias = ?2, organization = ?3, team = ?4, user = ?5, models = ?6, tags = ?7,
                      budget_duration = ?8, blocked = ?9, expires_at = ?10, rpm_limit = ?11, tpm_limit = ?12,
-                     metadata = ?13, updated_at = ?14, revision = revision + 1
+                     metadata = ?13, updated_at = ?14, forbidden = ?15, required_tags = ?16,
+                     revision = revision + 1
                  WHERE account = ?1",
             )?
             .execute(params![
@@ -230,6 +233,8 @@ impl Books<'_> {
                 spec.tpm_limit.map(super::code::signed),
                 serde_json::Value::Object(spec.metadata.clone()).to_string(),
                 now.unix_ms(),
+                json_list(&forbidden),
+                json_list(&required_tags),
             ])?;
         Ok(())
     }
@@ -329,6 +334,8 @@ fn changed(old: AccountSpec, change: &AccountChange) -> AccountSpec {
         budget_duration: or(&change.budget_duration, old.budget_duration),
         blocked: or(&change.blocked, old.blocked),
         tags: or(&change.tags, old.tags),
+        forbidden: or(&change.forbidden, old.forbidden),
+        required_tags: or(&change.required_tags, old.required_tags),
         expires_at: or(&change.expires_at, old.expires_at),
         rpm_limit: or(&change.rpm_limit, old.rpm_limit),
         tpm_limit: or(&change.tpm_limit, old.tpm_limit),

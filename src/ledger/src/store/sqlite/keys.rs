@@ -5,6 +5,7 @@ use super::open::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::allow::{AllowList, LevelList};
+use tollgate_domain::extra::Extra;
 use tollgate_domain::ids::{KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::Policy;
@@ -109,6 +110,8 @@ struct Level {
     label: AccountLabel,
     patterns: Vec<String>,
     tags: Vec<Tag>,
+    forbidden: Vec<Extra>,
+    required_tags: Vec<Tag>,
     budget_duration: Option<String>,
     blocked: bool,
     expires_at: Option<Timestamp>,
@@ -118,7 +121,8 @@ struct Level {
 fn load_level(connection: &Connection, account: i64) -> rusqlite::Result<Level> {
     connection
         .prepare_cached(
-            "SELECT kind, alias, models, tags, budget_duration, blocked, expires_at, revision
+            "SELECT kind, alias, models, tags, budget_duration, blocked, expires_at, revision, forbidden,
+                 required_tags
              FROM account WHERE account = ?1",
         )?
         .query_row([account], Level::read)
@@ -131,6 +135,8 @@ impl Level {
             label: AccountLabel { kind, alias: row.get::<_, Option<String>>(1)?.unwrap_or_default() },
             patterns: list("models", row.get_ref(2)?.as_str()?)?,
             tags: list("tags", row.get_ref(3)?.as_str()?)?,
+            forbidden: list("forbidden", row.get_ref(8)?.as_str()?)?,
+            required_tags: list("required_tags", row.get_ref(9)?.as_str()?)?,
             budget_duration: row.get(4)?,
             blocked: row.get(5)?,
             expires_at: maybe_instant(row, 6)?,
@@ -171,6 +177,15 @@ pub(super) fn counts(limits: &[Count], budget_duration: Option<&str>) -> Vec<Cou
     counts
 }
 
+/// Adds what is not there yet.
+fn merge<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+    for one in more {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+}
+
 /// A policy that grows level by level, outermost first.
 struct Draft {
     policy: Policy,
@@ -207,6 +222,8 @@ impl Draft {
                 policy.tags.push(tag);
             }
         }
+        merge(&mut policy.forbidden, level.forbidden);
+        merge(&mut policy.required_tags, level.required_tags);
         policy.accounts.push(level.label);
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Ground {
     pub(super) hold_ttl_ms: i64,
     /// Until when nothing expires.
     pub(super) grace_until: Timestamp,
+    /// No limit refuses anything: each only says what it would have.
+    pub(super) observe: bool,
 }
 
 #[derive(Debug)]
@@ -312,6 +314,7 @@ impl Books<'_> {
             let charged = self.charged(account)?;
             let count = charged.counts.iter().find(|count| count.window == window);
             if let Some((limit, observe)) = count.and_then(|count| count.limit) {
+                let observe = observe || self.ground.observe;
                 limits.push(Standing { account, limit, observe, posted, pending, window });
             }
         }

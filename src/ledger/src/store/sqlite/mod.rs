@@ -47,6 +47,8 @@ pub struct Options {
     pub clock: Clock,
     /// How long a hold lives after its last sign of life.
     pub hold_ttl_ms: i64,
+    /// No limit refuses anything: each only records what it would have.
+    pub observe: bool,
     /// How long after the start nothing expires, so that settles which waited for the ledger win.
     pub expiry_grace_ms: i64,
 }
@@ -60,6 +62,7 @@ impl Options {
             book,
             clock: Clock::system(),
             hold_ttl_ms: 15 * 60_000,
+            observe: false,
             expiry_grace_ms: 2 * 60_000,
         }
     }
@@ -121,6 +124,7 @@ impl SqliteStore {
             grace_until: options.clock.now().plus_ms(options.expiry_grace_ms),
             clock: options.clock,
             hold_ttl_ms: options.hold_ttl_ms,
+            observe: options.observe,
         };
         let (failure, failed) = watch::channel(None);
         let start = |error| OpenError::File { path: opened.path.clone(), error };
@@ -207,7 +211,7 @@ fn look_up(
         return Ok(Found::Unknown);
     };
     let now = thread::reading_time(file, ground)?;
-    let exhausted = exhausted(file, &accounts, now)?.map(Box::new);
+    let exhausted = exhausted(file, &accounts, now, ground.observe)?.map(Box::new);
     let policy = (key.policy.version != known_version).then(|| Box::new(key.policy));
     Ok(Found::Known { policy, exhausted })
 }
@@ -216,6 +220,7 @@ fn exhausted(
     file: &Connection,
     accounts: &[(i64, Charged)],
     now: Timestamp,
+    observe_all: bool,
 ) -> rusqlite::Result<Option<Exhausted>> {
     let mut limits = Vec::new();
     for (row, account) in accounts {
@@ -226,7 +231,7 @@ fn exhausted(
             limits.push(Counted {
                 account: &account.label,
                 limit,
-                observe,
+                observe: observe || observe_all,
                 posted,
                 pending,
                 window,

@@ -40,7 +40,8 @@ pub(super) fn record(file: &Connection, account: i64, now: Timestamp) -> rusqlit
     let mut record = file
         .prepare_cached(
             "SELECT a.kind, a.id, a.alias, o.id, t.id, u.id, a.models, a.tags, a.budget_duration, a.blocked,
-                 a.expires_at, a.rpm_limit, a.tpm_limit, a.metadata, a.created_by, a.created_at, a.updated_at
+                 a.expires_at, a.rpm_limit, a.tpm_limit, a.metadata, a.created_by, a.created_at, a.updated_at,
+                 a.forbidden, a.required_tags
              FROM account a
                  LEFT JOIN account o ON o.account = a.organization
                  LEFT JOIN account t ON t.account = a.team
@@ -76,6 +77,8 @@ fn read_account(row: &Row<'_>) -> rusqlite::Result<AccountRecord> {
         budget_duration: row.get(8)?,
         blocked: row.get(9)?,
         tags: list("tags", row.get_ref(7)?.as_str()?)?,
+        forbidden: list("forbidden", row.get_ref(17)?.as_str()?)?,
+        required_tags: list("required_tags", row.get_ref(18)?.as_str()?)?,
         expires_at: maybe_instant(row, 10)?,
         rpm_limit: count(11)?,
         tpm_limit: count(12)?,

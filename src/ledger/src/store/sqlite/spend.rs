@@ -34,7 +34,8 @@ pub(super) fn logs(
         "h.id, h.state, h.posted, h.estimated, h.end_reason, h.api, coalesce(h.priced_model, h.model), h.provider,
              h.digest, h.tags, h.session, h.end_user, h.client, h.created_at, h.ended_at, h.first_byte_at, h.status,
              o.id, t.id, u.id,
-             h.input, h.cache_read, h.cache_write_5m, h.cache_write_1h, h.output, h.web_searches
+             h.input, h.cache_read, h.cache_write_5m, h.cache_write_1h, h.output, h.web_searches,
+             h.would_deny
          FROM hold h LEFT JOIN account o ON o.account = h.organization
              LEFT JOIN account t ON t.account = h.team LEFT JOIN account u ON u.account = h.user",
         "ORDER BY h.hold DESC LIMIT ?8 OFFSET ?7"
@@ -78,6 +79,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SpendRecord> {
         ended_at: maybe_instant(row, 14)?,
         first_byte_at: maybe_instant(row, 15)?,
         status: row.get(16)?,
+        would_deny: row.get(26)?,
     })
 }
 

@@ -24,6 +24,7 @@ impl Bench {
             clock: Clock::system(),
             hold_ttl_ms: 1,
             grace_until: Timestamp::new(i64::MAX),
+            observe: false,
         };
         let (failure, failed) = watch::channel(None);
         let (writer, thread) = start_writer(opened.writer, ground, failure).unwrap();
