@@ -153,3 +153,20 @@ fn epoch(connection: &Connection) -> Result<Epoch, OpenError> {
     connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?1)", [fresh])?;
     Ok(connection.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_synced_and_readers_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(&folder.path().join("new/ledger.db")).unwrap();
+        let pragma = |name: &str| opened.writer.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        assert_eq!(pragma("synchronous"), Ok(2), "FULL");
+        let mode: String = opened.writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+        let reader = open_reader(&opened.path).unwrap();
+        assert!(reader.execute("DELETE FROM meta", []).is_err());
+    }
+}
