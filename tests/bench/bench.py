@@ -103,10 +103,10 @@ class Bench:
         say(f"{cell.body}, {cell.answer}, {cell.connections} connections")
         found = {name: Measured() for name in NAMES}
         for round in range(ROUNDS):
-            if cell.connections == 1:
-                self.disk.sample(SYNCS)
             # Each variant goes first, second and last.
             for turn in range(len(NAMES)):
+                if cell == report.ALONE:
+                    self.disk.sample(SYNCS)
                 name = NAMES[(round + turn) % len(NAMES)]
                 self.round(name, cell, found[name])
         sizes = {load.bytes / load.requests for measured in found.values() for load in measured.loads}

@@ -11,7 +11,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from stack import PROVIDER_KEYS, Mock, Stack, free_port, wait_until
+from stack import Mock, Stack, free_port, wait_until
 
 NAMES = ("plain", "empty", "tollgate")
 # One worker: CPU per request is what is compared, and the machine's other cores are for the rest.
@@ -80,13 +80,17 @@ class Envoy:
         self.process.wait()
 
 
+def manager_of(configuration: dict) -> dict:
+    """The connection manager, where filters and routes are."""
+    return configuration["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
 def plain(tollgate: dict, port: int) -> dict:
     """Without the filter. What led to a provider where the filter said so leads there always."""
     configuration = copy.deepcopy(tollgate)
     del configuration["admin"]
-    listener = configuration["static_resources"]["listeners"][0]
-    listener["address"]["socket_address"]["port_value"] = port
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    configuration["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
+    manager = manager_of(configuration)
     manager["http_filters"] = [each for each in manager["http_filters"] if each["name"] != "tollgate"]
     host = manager["route_config"]["virtual_hosts"][0]
     route = next(each for each in host["routes"] if each.get("name") == "anthropic")
@@ -100,7 +104,6 @@ def plain(tollgate: dict, port: int) -> dict:
 def empty(tollgate: dict, port: int) -> dict:
     """With a filter that does nothing, in a virtual machine with Tollgate's settings."""
     configuration = plain(tollgate, port)
-    manager_of = lambda tree: tree["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     filters = manager_of(tollgate)["http_filters"]
     filter = copy.deepcopy(next(each for each in filters if each["name"] == "tollgate"))
     config = filter["typed_config"]["config"]
@@ -146,6 +149,3 @@ class Variants:
     def stop(self) -> None:
         while self.running:
             self.running.pop().stop()
-
-
-assert PROVIDER_KEYS, "the mock provider takes only its own key, so that the credential is seen to be replaced"
