@@ -75,6 +75,7 @@ pub fn router<S: Store>(store: Arc<S>, master: MasterKey) -> Router {
         .route("/user/info", get(user::info::<S>))
         .route("/spend/logs", get(spend::logs::<S>))
         .route("/spend/tags", get(spend::tags::<S>))
+        .route("/spend/correct", post(spend::correct::<S>))
         .route("/v1/models", get(models::list::<S>))
         .route("/models", get(models::list::<S>))
         .route("/health/liveliness", get(health::alive))

@@ -3,6 +3,7 @@
 use super::App;
 use super::auth::Admin;
 use super::error::ApiError;
+use super::fields::{self, Fields};
 use super::key::digest;
 use super::query::Params;
 use super::render::{Money, instant};
@@ -120,6 +121,29 @@ pub(crate) async fn tags<S: Store>(
     let filter = SpendFilter { from, to, ..SpendFilter::default() };
     let tags = app.store.spend_by_tag(filter).await?;
     Ok(Json(tags.into_iter().map(TagRow::from).collect()))
+}
+
+/// A corrected request.
+#[derive(Debug, Serialize)]
+pub(crate) struct Corrected {
+    request_id: String,
+    spend_before: Money,
+    spend: Money,
+}
+
+/// `POST /spend/correct`: what a request that has ended is charged from now on. The journal gets a compensating entry.
+pub(crate) async fn correct<S: Store>(
+    _: Admin,
+    State(app): State<Arc<App<S>>>,
+    mut fields: Fields,
+) -> Result<Json<Corrected>, ApiError> {
+    let request = fields.required("request_id", |name, raw| {
+        fields::text(name, raw)?.parse::<HoldId>().map_err(|why| ApiError::field(name, why))
+    })?;
+    let cost = fields.required("spend", fields::money)?;
+    fields.finish()?;
+    let before = app.store.correct(request, cost).await?;
+    Ok(Json(Corrected { request_id: request.to_string(), spend_before: Money(before), spend: Money(cost) }))
 }
 
 /// From the first instant of `start_date` to the first after `end_date`, in UTC.

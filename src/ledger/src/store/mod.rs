@@ -12,7 +12,8 @@ pub use record::*;
 use std::future::Future;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
-use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Exhausted, Policy};
 
 /// Why a store did not do what it was asked.
@@ -67,6 +68,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Applies reports in order, with one outcome for each. A report that can never be applied does not hinder the others.
     fn report(&self, reports: Vec<Report>) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+
+    /// Posts the difference between what an ended hold was charged and `cost`, as a new entry: nothing is edited. Gives the cost
+    /// before.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] while the hold is open, [`StoreError::Invalid`] for a negative cost.
+    fn correct(
+        &self,
+        hold: HoldId,
+        cost: Nanodollars,
+    ) -> impl Future<Output = Result<Nanodollars, StoreError>> + Send;
 
     /// The policy of a key, unless its version is `known_version`, and whether nothing is left on one of its accounts.
     fn lookup(

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
-use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::money::Nanodollars;
 use tollgate_ledger::admin::router;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::store::{
@@ -31,6 +32,10 @@ impl Store for Away {
     }
 
     async fn report(&self, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
+        away()
+    }
+
+    async fn correct(&self, _: HoldId, _: Nanodollars) -> Result<Nanodollars, StoreError> {
         away()
     }
 

@@ -16,7 +16,8 @@ const GET_ROUTES: [&str; 11] = [
     "/v1/models",
     "/models",
 ];
-const POST_ROUTES: [&str; 13] = [
+const POST_ROUTES: [&str; 14] = [
+    "/spend/correct",
     "/key/generate",
     "/key/update",
     "/key/delete",

@@ -149,3 +149,30 @@ async fn logs_have_a_row_for_each_request() {
     }
     assert_eq!(api.get("/spend/tags?end_date=2020-01-01").await.ok(), json!([]));
 }
+
+#[tokio::test]
+async fn an_ended_request_can_be_corrected() {
+    let api = Api::new();
+    let secret = api.key(r#"{"max_budget": 5}"#).await;
+    let digest = key::digest(secret.as_bytes());
+    hold(&api, ask(1, digest, &[])).await;
+    let id = HoldId::new([1; 16]).to_string();
+    let correction = |spend: &str| format!(r#"{{"request_id": "{id}", "spend": {spend}}}"#);
+    let open = api.post("/spend/correct", &correction("0")).await.error();
+    assert_eq!(open.0, 400, "{}", open.3);
+    settle(&api, 1, digest).await;
+    let corrected = api.post("/spend/correct", &correction("0.000000007")).await;
+    assert!(corrected.text.contains(r#""spend_before":0.000024,"spend":0.000000007"#), "{}", corrected.text);
+    assert_eq!(api.info(&secret).await["spend"], json!(7e-9));
+    for (body, param) in [
+        (r#"{"spend": 1}"#.to_owned(), "request_id"),
+        (r#"{"request_id": "x", "spend": 1}"#.to_owned(), "request_id"),
+        (correction("-1"), "spend"),
+        (r#"{"request_id": "00", "spend": 1, "why": ""}"#.to_owned(), "request_id"),
+    ] {
+        let error = api.post("/spend/correct", &body).await.error();
+        assert_eq!((error.0, error.2.as_deref()), (400, Some(param)), "{body}");
+    }
+    let unknown = format!(r#"{{"request_id": "{}", "spend": 1}}"#, "ab".repeat(16));
+    assert_eq!(api.post("/spend/correct", &unknown).await.error().0, 404);
+}

@@ -52,6 +52,7 @@ mod over_sqlite {
             nothing_expires_right_after_a_start,
             strangers_cannot_end_a_hold,
             an_amount_beyond_all_amounts_is_refused,
+            a_correction_posts_the_difference_and_edits_nothing,
         }
         windows::{
             a_window_rolls_exactly_at_its_boundary,

@@ -9,7 +9,7 @@ use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, ModelName};
 use tollgate_domain::price::Modifiers;
-use tollgate_ledger::store::{HoldState, Page, SpendFilter, SpendRecord, Store};
+use tollgate_ledger::store::{HoldState, Page, SpendFilter, SpendRecord, Store, StoreError};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -261,4 +261,22 @@ pub(crate) async fn an_amount_beyond_all_amounts_is_refused<B: Backend>(world: &
     }
     assert_eq!(held, i64::MAX / (10_000 * (1 << 40)));
     assert_eq!(world.balance(key(1)).await, (0, held * 10_000 * (1 << 40)));
+}
+
+pub(crate) async fn a_correction_posts_the_difference_and_edits_nothing<B: Backend>(world: &mut World<B>) {
+    world.family(9_000, 9_000, 9_000, 9_000).await;
+    let hold = world.hold(1, 2).await;
+    let open = world.store().correct(hold, money(1)).await;
+    assert!(matches!(open, Err(StoreError::Conflict(_))), "{open:?}");
+    world.report(hold, 1, settle(2, 0)).await;
+    let down = world.store().correct(hold, money(500)).await.unwrap();
+    assert_eq!((down, world.balance(key(1)).await), (money(2_000), (500, 0)));
+    let up = world.store().correct(hold, money(9_500)).await.unwrap();
+    assert_eq!((up, world.balance(organization()).await), (money(500), (9_500, 0)));
+    assert_eq!(world.refused(1, 1).await.reason, DenialReason::BudgetSpent, "an overrun closes the account");
+    let unknown = world.store().correct(world.fresh_id(), money(1)).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound(_))), "{unknown:?}");
+    let negative = world.store().correct(hold, money(-1)).await;
+    assert!(matches!(negative, Err(StoreError::Invalid(_))), "{negative:?}");
+    assert_eq!(world.report(hold, 2, settle(2, 0)).await, Outcome::Duplicate);
 }

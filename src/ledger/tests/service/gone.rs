@@ -4,7 +4,8 @@ use crate::serve;
 use std::sync::Arc;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
-use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::money::Nanodollars;
 use tollgate_ledger::store::{
     AccountChange, AccountFilter, AccountRecord, AccountRef, Found, NewAccount, Page, SpendFilter,
     SpendRecord, Store, StoreError, TagSpend,
@@ -25,6 +26,10 @@ impl Store for Gone {
     }
 
     async fn report(&self, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
+        gone()
+    }
+
+    async fn correct(&self, _: HoldId, _: Nanodollars) -> Result<Nanodollars, StoreError> {
         gone()
     }
 

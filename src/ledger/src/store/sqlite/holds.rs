@@ -264,6 +264,28 @@ impl Books<'_> {
         Ok(row.close(self.file, &closing)?)
     }
 
+    /// Posts the difference to `cost`. The hold keeps everything else that is known of its end.
+    pub(super) fn correct(&mut self, id: &HoldId, cost: Nanodollars) -> Result<Nanodollars, Failure> {
+        let Found::Hold(row) = self.find(id)? else {
+            return Err(StoreError::NotFound(format!("request {id}")).into());
+        };
+        if row.state == HoldState::Pending {
+            self.remember_open(*id, row);
+            return Err(StoreError::Conflict(format!("request {id} is still open")).into());
+        }
+        if cost < Nanodollars::ZERO {
+            return Err(StoreError::Invalid("a cost is not negative").into());
+        }
+        let before = row.posted;
+        let posted = cost.minus(before).map_err(|_| StoreError::Invalid(super::journal::OUT_OF_RANGE))?;
+        let now = self.now();
+        let entry =
+            Entry { posted, growth: posted, ..Entry::new(Kind::Correct, now, row.hold, &row.balances) };
+        let overrun = self.record(entry)?;
+        row.charge_instead(self.file, cost, row.overrun.max(overrun))?;
+        Ok(before)
+    }
+
     /// Gives everything back: what is held, or what an expired hold was charged.
     fn void(&mut self, mut row: HoldRow, sequence: u64, status: u16) -> Result<(), Failure> {
         let now = self.now();

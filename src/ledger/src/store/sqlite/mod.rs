@@ -31,7 +31,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
-use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::Exhausted;
 use tollgate_domain::price::PriceBook;
 use tollgate_domain::time::Timestamp;
@@ -149,6 +150,10 @@ impl Store for SqliteStore {
 
     async fn report(&self, reports: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
         self.writer.run(move |books| books.report(&reports)).await
+    }
+
+    async fn correct(&self, hold: HoldId, cost: Nanodollars) -> Result<Nanodollars, StoreError> {
+        self.writer.run(move |books| books.correct(&hold, cost)).await
     }
 
     async fn lookup(&self, key: KeyDigest, known_version: Vec<u8>) -> Result<Found, StoreError> {

@@ -128,6 +128,21 @@ impl HoldRow {
         Ok(())
     }
 
+    /// Writes what an ended hold is charged now.
+    pub(super) fn charge_instead(
+        &self,
+        file: &Connection,
+        posted: Nanodollars,
+        overrun: Nanodollars,
+    ) -> rusqlite::Result<()> {
+        file.prepare_cached("UPDATE hold SET posted = ?2, overrun = ?3 WHERE hold = ?1")?.execute([
+            self.hold,
+            posted.get(),
+            overrun.get(),
+        ])?;
+        Ok(())
+    }
+
     /// Writes how the hold has ended.
     pub(super) fn close(&self, file: &Connection, closing: &Closing<'_>) -> rusqlite::Result<()> {
         let usage = Classes::of(self.usage.as_ref());
