@@ -60,7 +60,7 @@ fn no_virtual_key(headers: &HeaderMap) -> bool {
 /// Anthropic's version header.
 pub(crate) fn anthropic_version(headers: &HeaderMap) -> Result<(), Refusal> {
     match header(headers, "anthropic-version") {
-        Some("2023-06-01" | "2023-01-01") => Ok(()),
+        Some("2026-10-21" | "2023-06-01" | "2023-01-01") => Ok(()),
         Some(other) => {
             Err(Refusal::new(400, format!("anthropic-version: \"{other}\" is not a valid version")))
         }
