@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -20,9 +21,11 @@ PATIENCE = 90.0
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port where nothing looks for ports of outgoing connections, so that what is started again gets it again."""
+    while True:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", random.randrange(16_384, 32_768)))
+            return listener.getsockname()[1]
 
 
 def wait_until(condition, what: str, patience: float = PATIENCE):

@@ -17,17 +17,24 @@ SLOW = {"x-mock-input": "1200", "x-mock-output": "400", "x-mock-events": "20", "
 STREAM = {"stream": True, "max_tokens": 4000}
 
 
-def stream_to_its_end(books, ends) -> threading.Thread:
-    """A stream on a thread of its own; tells the list how it ended."""
-    client = Http1(books.stack.port)
-    client.send(whole(books.key, books.body(**STREAM), **SLOW))
-    answer = client.answer()
-    read_events(answer, "content_block_delta", 1)
+def open_streams(books, count: int) -> list:
+    """Streams that have begun."""
+    clients = [Http1(books.stack.port) for _ in range(count)]
+    for client in clients:
+        client.send(whole(books.key, books.body(**STREAM), **SLOW))
+    streams = [(client, client.answer()) for client in clients]
+    for _, answer in streams:
+        read_events(answer, "content_block_delta", 1)
+    return streams
+
+
+def read_to_the_end(stream, ends: list) -> threading.Thread:
+    """Reads on a thread of its own; tells the list how it ended."""
+    client, answer = stream
 
     def run():
         try:
-            rest = answer.read()
-            ends.append(b"event: message_stop\n" in rest)
+            ends.append(b"event: message_stop\n" in answer.read())
         except Exception as error:  # However it broke, it is not whole.
             ends.append(error)
         finally:
@@ -46,7 +53,7 @@ def test_a_stop_lets_streams_end_and_sends_every_settle(make_stack, own_mock, nu
     parts = children(stack.process.pid)
     assert len(parts) == 2, "the ledger and Envoy"
     with Crowd(books, 8, pause=0.01) as crowd:
-        streams = [stream_to_its_end(books, ends) for _ in range(12)]
+        streams = [read_to_the_end(stream, ends) for stream in open_streams(books, 12)]
         time.sleep(0.3)
         stack.process.send_signal(number)
         stack.process.wait(30)

@@ -129,15 +129,26 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
     made.map_err(|error| StartError::File(folder.to_owned(), error))
 }
 
+/// Where Linux does not look for ports of outgoing connections. A part that is started again needs its port again, and must
+/// not find that a client's connection has got it meanwhile, perhaps Envoy's own to that very port.
+const PORTS: std::ops::Range<u16> = 16_384..32_768;
+/// Ports that are tried before it is taken for hopeless.
+const PORTS_TRIED_MAX: usize = 1_000;
+
 /// Free ports, held together while they are looked for, so that none comes twice.
 fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
-    let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<io::Result<_>>()?;
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+    let mut listeners = Vec::new();
+    for _ in 0..PORTS_TRIED_MAX {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let port = PORTS.start + u16::from_ne_bytes(random) % (PORTS.end - PORTS.start);
+        listeners.extend(TcpListener::bind(("127.0.0.1", port)).map(|listener| (port, listener)));
+        let ports: Vec<u16> = listeners.iter().map(|(port, _)| *port).collect();
+        if let Ok(ports) = ports.try_into() {
+            return Ok(ports);
+        }
     }
-    Ok(ports)
+    Err(io::Error::other("no free port on loopback"))
 }
 
 fn ledger_command(settings: &Settings, folders: &Folders, ports: &Ports) -> Command {
