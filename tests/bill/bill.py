@@ -111,6 +111,8 @@ def long_write(entry, end, threshold, short):
 
 def search_price(entry, model, searches):
     sizes = entry.get("search_context_cost_per_query", {})
+    if not sizes and entry["litellm_provider"] in ("anthropic", "openai") and entry["mode"] in ("chat", "responses"):
+        return Fraction(1, 100)  # what both providers ask of all their models
     if searches and not sizes:
         raise Unbillable(f"{model} has no price for web searches")
     return max(sizes.values(), default=0)

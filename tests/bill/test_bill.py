@@ -137,7 +137,11 @@ def test_the_unknown_is_refused_never_zero():
         record(answer={"state": "cut", "bytes": 1, "chunks": 1}),
         record(answer={"state": "client_left", "bytes": 1, "chunks": 1}),
         record(path="/v1/chat/completions", usage=TOKENS | {"web_searches": 1}),
-        record(body={"model": "claude-haiku-4-5"}, usage=TOKENS | {"web_searches": 1}),
+        record(
+            path="/v1beta/openai/chat/completions",
+            body={"model": "gemini-2.5-flash"},
+            usage=TOKENS | {"web_searches": 1},
+        ),
     ):
         with pytest.raises(Unbillable):
             bill.bill(unknown)

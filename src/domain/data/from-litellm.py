@@ -14,7 +14,8 @@ decimals from the file's text; none passes through a float. What is converted, a
 - Service tiers are the suffixes `_batches`, `_flex`, `_priority` and `_ultrafast`; sizes are `_above_<n>k_tokens`.
 - A tier that has no price for the one-hour cache write, though the model has one, takes it in the proportion of its
   five-minute write. Everything else that is missing is left to the book's own rule (what input costs).
-- Web search costs the dearest search context size. Free searches are granted per account, not per request: ignored.
+- Web search costs the dearest search context size; where the file has none, what the provider asks of all its models.
+  Free searches are granted per account, not per request: ignored.
 - Pictures and sounds that a text model takes as input are priced as its text.
 - Regional uplifts of OpenAI are left out: no request and no answer there says where it ran.
 """
@@ -33,6 +34,12 @@ TIERS = {"standard": "", "batch": "_batches", "flex": "_flex", "priority": "_pri
 CACHE_WRITES_LONG = ("_above_1hr", "_above_12hr")
 FIELDS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
 MULTIPLIERS = {"fast": "speed:fast", "us": "inference_geo:us"}
+
+# Dollars a search on models for which the file has no price of their own: Anthropic ("Pricing", web search tool) and
+# OpenAI ("Pricing", built-in tools, web search, all models) ask 10 dollars for a thousand.
+SEARCH_OF_ALL_MODELS = {"anthropic": Decimal("0.01"), "openai": Decimal("0.01")}
+# Modes in which a model can be asked to search.
+SEARCHING_MODES = ("chat", "responses")
 
 # From this generation on Anthropic's own model names bear no date ("Model IDs and versioning"); before it, the name
 # without a date is the alias.
@@ -82,6 +89,8 @@ def fold_dated_twins(entries):
 def model(name, entry, aliases):
     embedding = entry["mode"] == "embedding"
     searches = [Decimal(price) for price in entry.get("search_context_cost_per_query", {}).values()]
+    if not searches and entry["mode"] in SEARCHING_MODES and entry["litellm_provider"] in SEARCH_OF_ALL_MODELS:
+        searches = [SEARCH_OF_ALL_MODELS[entry["litellm_provider"]]]
     fields = {
         "name": name,
         "provider": entry["litellm_provider"],

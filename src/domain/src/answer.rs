@@ -80,6 +80,7 @@ fn class(denial: &Denial) -> Class {
         }
         Denial::ExtraForbidden(_) => (403, "permission_error", "permission_error", Some("extra_forbidden")),
         Denial::ModelUnknown { .. }
+        | Denial::ModelUnpriced { .. }
         | Denial::ModelMisfit { .. }
         | Denial::ProviderMissing { .. }
         | Denial::ModelNotAllowed { .. } => {
@@ -193,11 +194,15 @@ fn message(denial: &Denial) -> String {
         Denial::Field { name, why } => format!("{name} {why}."),
         Denial::FeatureNotMetered(name) => format!("{} is not metered here, so refused.", without_digit_runs(name)),
         Denial::ModelUnknown { model, allowed } => {
-            format!("Model {} has no price here, so refused. {}", shown(model), allowed_message(allowed))
+            format!("Model {} has no price here, so refused. {}", shown(model), allowed_message(model, allowed))
         }
         Denial::ModelNotAllowed { model, allowed } => {
-            format!("Model {} is not allowed for this key. {}", shown(model), allowed_message(allowed))
+            format!("Model {} is not allowed for this key. {}", shown(model), allowed_message(model, allowed))
         }
+        Denial::ModelUnpriced { model } => format!(
+            "Model {} has no price here for something that this request asks for, such as web searches.",
+            shown(model)
+        ),
         Denial::ModelMisfit { model } => format!("Model {} is not served by this API.", shown(model)),
         Denial::ProviderMissing { provider } => format!("No upstream for {provider} is configured here."),
         Denial::RateLimited { .. } => "Too many requests for this key; slow down.".into(),
@@ -250,13 +255,20 @@ fn shown(model: &str) -> String {
     format!("{short:?}")
 }
 
-fn allowed_message(allowed: &[ModelName]) -> String {
-    let names: Vec<&str> = allowed.iter().take(MODELS_NAMED_MAX).map(ModelName::as_str).collect();
+/// The allowed models, those first whose names begin most like the one that was asked for.
+fn allowed_message(asked: &str, allowed: &[ModelName]) -> String {
+    let mut names: Vec<&str> = allowed.iter().map(ModelName::as_str).collect();
+    names.sort_by_key(|name| std::cmp::Reverse(common_prefix(asked, name)));
+    names.truncate(MODELS_NAMED_MAX);
     match (names.is_empty(), allowed.len() > names.len()) {
         (true, _) => "No model is allowed.".to_owned(),
         (false, false) => format!("Allowed: {}.", names.join(", ")),
         (false, true) => format!("Allowed: {} and more, see the list of models.", names.join(", ")),
     }
+}
+
+fn common_prefix(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
 }
 
 /// The text up to its first run of digits.

@@ -76,6 +76,11 @@ pub enum Denial {
         /// What the key may use.
         allowed: Vec<ModelName>,
     },
+    /// A model that has a price, but not for everything that the request asks for.
+    ModelUnpriced {
+        /// As the client named it.
+        model: String,
+    },
     /// A model that this API does not serve.
     ModelMisfit {
         /// As the client named it.
@@ -148,6 +153,7 @@ impl Denial {
             Self::Field { .. } => "field",
             Self::FeatureNotMetered(_) => "feature_not_metered",
             Self::ModelUnknown { .. } => "model_unknown",
+            Self::ModelUnpriced { .. } => "model_unpriced",
             Self::ModelMisfit { .. } => "model_misfit",
             Self::ProviderMissing { .. } => "provider_missing",
             Self::ModelNotAllowed { .. } => "model_not_allowed",
@@ -279,9 +285,8 @@ pub fn refused_hold(denied: HoldDenied, model: &str, policy: &Policy, catalogue:
         DenialReason::KeyUnknown => Denial::KeyUnknown,
         DenialReason::KeyBlocked => Denial::KeyBlocked,
         DenialReason::KeyExpired => Denial::KeyExpired,
-        DenialReason::ModelUnknown | DenialReason::ModelUnpriced => {
-            Denial::ModelUnknown { model: model.to_owned(), allowed: allowed() }
-        }
+        DenialReason::ModelUnpriced => Denial::ModelUnpriced { model: model.to_owned() },
+        DenialReason::ModelUnknown => Denial::ModelUnknown { model: model.to_owned(), allowed: allowed() },
         DenialReason::ModelNotAllowed => {
             Denial::ModelNotAllowed { model: model.to_owned(), allowed: allowed() }
         }

@@ -67,6 +67,7 @@ fn contract() -> Vec<(Denial, u16, &'static str, &'static str, Option<&'static s
         (KeyExpired, 401, KEY),
         (not_metered, 403, ("permission_error", "permission_error", Some("feature_not_metered"))),
         (ModelUnknown { model: "gpt-9".into(), allowed: names(&["gpt-4.1"]) }, 403, MODEL),
+        (ModelUnpriced { model: "gpt-4".into() }, 403, MODEL),
         (ModelMisfit { model: "gpt-4.1".into() }, 403, MODEL),
         (ProviderMissing { provider: Provider::Gemini }, 403, MODEL),
         (ModelNotAllowed { model: "gpt-4.1".into(), allowed: names(&["gpt-4.1-mini", "o3"]) }, 403, MODEL),
@@ -283,4 +284,15 @@ fn runs_of_three_digits_are_found() {
     {
         assert_eq!(has_digit_run(text), expected, "{text}");
     }
+}
+
+#[test]
+fn the_allowed_models_that_are_named_first_are_those_like_the_one_that_was_asked_for() {
+    let names: Vec<String> =
+        (0..20).map(|n| format!("claude-{n}")).chain(["gpt-x".into(), "gpt-5".into()]).collect();
+    let allowed = names.iter().map(ModelName::new).collect();
+    let answer = denial(&Denial::ModelUnknown { model: "gpt-5.1".into(), allowed }, OPENAI);
+    let message = body(&answer)["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("Allowed: gpt-5, gpt-x, claude-0, "), "{message}");
+    assert!(message.contains("and more"), "{message}");
 }
