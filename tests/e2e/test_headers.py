@@ -455,23 +455,43 @@ def test_without_the_filter_nothing_reaches_a_provider(stack, mock, key, tmp_pat
         assert mock.count() == 0
 
 
+STEERING = [
+    ("x-envoy-retry-on", "5xx,gateway-error,reset,connect-failure,retriable-4xx,envoy-ratelimited"),
+    ("x-envoy-retry-grpc-on", "unavailable"),
+    ("x-envoy-max-retries", "3"),
+    ("x-envoy-hedge-on-per-try-timeout", "true"),
+    ("x-envoy-upstream-rq-per-try-timeout-ms", "100"),
+]
+
+
+def internal(manager):
+    """Envoy takes `x-envoy-*` from internal addresses; here every client's is one."""
+    manager["internal_address_config"] = {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}
+
+
+def test_without_filter_and_conditions_it_would_all_happen(stack, mock, key, tmp_path):
+    """What the next tests rule out can be seen at all: an open proxy, steered by its clients."""
+
+    def open_proxy(manager):
+        internal(manager)
+        manager["http_filters"] = [f for f in manager["http_filters"] if f["name"] != "tollgate"]
+        for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
+            route.pop("typed_per_filter_config", None)
+            route["match"].pop("filter_state", None)
+
+    headers = [("x-api-key", key), JSON, VERSION, ("x-mock-status", "503")]
+    with another_envoy(stack, tmp_path, open_proxy) as port:
+        assert send(port, "POST", "/v1/messages", headers, MESSAGE).status > 0
+        assert mock.count() == 1
+        send(port, "POST", "/v1/messages", [*headers, *STEERING], MESSAGE)
+        assert mock.count() == 1 + 4, "three retries"
+
+
 def test_no_client_makes_envoy_repeat_a_request(stack, mock, key, tmp_path):
-    """Envoy takes `x-envoy-*` from internal addresses; here the client's is one."""
-
-    def internal(manager):
-        manager["internal_address_config"] = {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}
-
-    steering = [
-        ("x-envoy-retry-on", "5xx,gateway-error,reset,connect-failure,retriable-4xx,envoy-ratelimited"),
-        ("x-envoy-retry-grpc-on", "unavailable"),
-        ("x-envoy-max-retries", "5"),
-        ("x-envoy-hedge-on-per-try-timeout", "true"),
-        ("x-envoy-upstream-rq-per-try-timeout-ms", "50"),
-        ("x-envoy-upstream-rq-timeout-ms", "100"),
-    ]
     with another_envoy(stack, tmp_path, internal) as port:
         for script in [("x-mock-status", "503"), ("x-mock-status", "429"), ("x-mock-delay-ms", "400")]:
             mock.reset()
-            answer = send(port, "POST", "/v1/messages", [("x-api-key", key), JSON, VERSION, script, *steering], MESSAGE)
+            headers = [("x-api-key", key), JSON, VERSION, script, *STEERING, ("x-envoy-upstream-rq-timeout-ms", "50")]
+            answer = send(port, "POST", "/v1/messages", headers, MESSAGE)
             assert answer.status == (int(script[1]) if script[0] == "x-mock-status" else 200)
             assert mock.count() == 1

@@ -456,9 +456,12 @@ impl Exchange {
             catalogue_revision: vm.policies.catalogue().revision(),
         };
         let mut message = v1::HoldRequest::from(ask);
-        // Waiting reports ride along, so that the next call never meets its own predecessor's hold.
+        // Waiting reports ride along, so that the next call never meets its own predecessor's hold. Behind them stand those that
+        // are under way already; their outcomes are the others' concern.
+        let under_way = vm.reports.in_flight_of(&key);
         self.riding = vm.reports.take();
         message.reports = self.riding.as_ref().map(Batch::events).unwrap_or_default();
+        message.reports.extend(under_way);
         Some(Call::Hold(Box::new(message)))
     }
 

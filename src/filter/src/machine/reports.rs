@@ -2,14 +2,15 @@
 
 use super::ring::Slot;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use tollgate_domain::hold::{Event, Report};
-use tollgate_domain::ids::HoldId;
+use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_proto::v1::{ReportEvent, ReportOutcome, ReportResult};
 
 /// A report, and the slot in which it survives this VM. Signs of life have none: losing one loses nothing.
 #[derive(Debug)]
 struct Waiting {
-    report: ReportEvent,
+    report: Rc<ReportEvent>,
     slot: Option<Slot>,
 }
 
@@ -20,7 +21,7 @@ pub struct Batch(Vec<Waiting>);
 impl Batch {
     /// The messages.
     pub fn events(&self) -> Vec<ReportEvent> {
-        self.0.iter().map(|waiting| waiting.report.clone()).collect()
+        self.0.iter().map(|waiting| ReportEvent::clone(&waiting.report)).collect()
     }
 }
 
@@ -30,11 +31,14 @@ pub struct Reports {
     waiting: VecDeque<Waiting>,
     /// The latest sign of life of each open hold: an older one has nothing to add.
     adjusts: BTreeMap<HoldId, ReportEvent>,
-    in_flight: u64,
+    /// Ends of requests that are on their way, by their hold's id.
+    in_flight: BTreeMap<Vec<u8>, Rc<ReportEvent>>,
 }
 
 /// Reports in one message at most: some tens of kilobytes, some milliseconds of the ledger's time.
 const BATCH_MAX: usize = 256;
+/// Ends in flight that a hold of the same key repeats at most: agents have a handful of requests open.
+const REPEATED_MAX: usize = 32;
 
 impl Reports {
     /// Puts a report at the end.
@@ -45,14 +49,15 @@ impl Reports {
             }
             Event::Settle(_) | Event::Void { .. } => {
                 self.adjusts.remove(&report.hold);
-                self.waiting.push_back(Waiting { report: report.into(), slot });
+                let report = Rc::new(report.into());
+                self.waiting.push_back(Waiting { report, slot });
             }
         }
     }
 
     /// Puts a report that another VM left at the end, as it stood in its slot.
     pub fn push_adopted(&mut self, report: ReportEvent, slot: Slot) {
-        self.waiting.push_back(Waiting { report, slot: Some(slot) });
+        self.waiting.push_back(Waiting { report: Rc::new(report), slot: Some(slot) });
     }
 
     /// Takes what is to be sent next; `None` if there is nothing.
@@ -61,18 +66,33 @@ impl Reports {
         let mut batch: Vec<Waiting> = self.waiting.drain(..count).collect();
         while batch.len() < BATCH_MAX {
             let Some((_, report)) = self.adjusts.pop_first() else { break };
-            batch.push(Waiting { report, slot: None });
+            batch.push(Waiting { report: Rc::new(report), slot: None });
         }
         if batch.is_empty() {
             return None;
         }
-        self.in_flight = self.in_flight.saturating_add(count_of(&batch));
+        for waiting in batch.iter().filter(|waiting| !is_adjust(&waiting.report)) {
+            self.in_flight.insert(waiting.report.hold_id.clone(), Rc::clone(&waiting.report));
+        }
         Some(Batch(batch))
+    }
+
+    /// Ends of this key's requests that are on their way and not confirmed: the next hold of the key repeats them, because it
+    /// may overtake them, and must not meet the hold of the request before it. Saying them twice changes nothing.
+    pub fn in_flight_of(&self, key: &KeyDigest) -> Vec<ReportEvent> {
+        let own = self.in_flight.values().filter(|report| report.key_digest == key.as_bytes());
+        own.take(REPEATED_MAX).map(|report| ReportEvent::clone(report)).collect()
+    }
+
+    fn landed(&mut self, batch: &Batch) {
+        for waiting in &batch.0 {
+            self.in_flight.remove(&waiting.report.hold_id);
+        }
     }
 
     /// Nobody answered: they wait again, in front.
     pub fn put_back(&mut self, batch: Batch) {
-        self.in_flight = self.in_flight.saturating_sub(count_of(&batch.0));
+        self.landed(&batch);
         for waiting in batch.0.into_iter().rev() {
             if waiting.slot.is_some() || !is_adjust(&waiting.report) {
                 self.waiting.push_front(waiting);
@@ -84,7 +104,7 @@ impl Reports {
     pub fn confirm(&mut self, batch: Batch, outcomes: &[ReportOutcome]) -> (Vec<Slot>, Vec<ReportOutcome>) {
         let (mut slots, mut rejected) = (Vec::new(), Vec::new());
         let mut unanswered = Vec::new();
-        self.in_flight = self.in_flight.saturating_sub(count_of(&batch.0));
+        self.landed(&batch);
         for (index, waiting) in batch.0.into_iter().enumerate() {
             match outcomes.get(index) {
                 Some(outcome) if outcome.hold_id == waiting.report.hold_id => {
@@ -104,17 +124,12 @@ impl Reports {
 
     /// Ends of requests that the ledger has not confirmed, in flight or not.
     pub fn unconfirmed(&self) -> u64 {
-        u64::try_from(self.waiting.len()).unwrap_or(u64::MAX).saturating_add(self.in_flight)
+        u64::try_from(self.waiting.len().saturating_add(self.in_flight.len())).unwrap_or(u64::MAX)
     }
 }
 
 fn is_adjust(report: &ReportEvent) -> bool {
     matches!(report.event, Some(tollgate_proto::v1::report_event::Event::Adjust(_)))
-}
-
-fn count_of(batch: &[Waiting]) -> u64 {
-    let ends = batch.iter().filter(|waiting| !is_adjust(&waiting.report)).count();
-    u64::try_from(ends).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -168,6 +183,33 @@ mod tests {
         assert_eq!(reports.unconfirmed(), 1);
         reports.put_back(batch);
         assert_eq!(reports.take().unwrap().events().len(), 1);
+    }
+
+    #[test]
+    fn ends_in_flight_are_repeated_to_their_own_key_until_they_are_confirmed() {
+        let (own, other) = (KeyDigest::new([1; 32]), KeyDigest::new([2; 32]));
+        let ids = |reports: &Reports, key| -> Vec<_> {
+            reports.in_flight_of(key).into_iter().map(|report| report.hold_id).collect()
+        };
+        let mut reports = Reports::default();
+        reports.push(void(1), None);
+        reports.push(adjust(2, 1), None);
+        reports.push(Report { key: other, ..void(3) }, None);
+        assert!(ids(&reports, &own).is_empty(), "what waits goes by itself");
+        let batch = reports.take().unwrap();
+        assert_eq!(ids(&reports, &own), [vec![1; 16]], "a sign of life is not worth repeating");
+        assert_eq!(ids(&reports, &other), [vec![3; 16]]);
+        reports.put_back(batch);
+        assert!(ids(&reports, &own).is_empty());
+        let batch = reports.take().unwrap();
+        let outcomes = [outcome(1, ReportResult::Applied), outcome(3, ReportResult::Duplicate)];
+        reports.confirm(batch, &outcomes);
+        assert!(ids(&reports, &own).is_empty() && ids(&reports, &other).is_empty());
+        for id in 0..=255 {
+            reports.push(void(id), None);
+        }
+        let _batch = reports.take();
+        assert_eq!(ids(&reports, &own).len(), REPEATED_MAX);
     }
 
     #[test]

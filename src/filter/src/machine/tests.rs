@@ -415,6 +415,19 @@ fn reports_ride_along_with_a_hold_and_come_back_when_nobody_answers() {
 }
 
 #[test]
+fn a_hold_repeats_what_it_may_overtake_on_its_way() {
+    let mut talk = Talk::new();
+    talk.forwarded().end("downstream_remote_disconnect");
+    let sent = talk.vm.reports.take().unwrap();
+    talk.up_to_the_hold();
+    let Effect::Call(Call::Hold(hold)) = talk.effects[0].clone() else { panic!() };
+    assert_eq!(hold.reports, sent.events());
+    // The answer to the hold ends nothing that the other message is about.
+    talk.answer_hold(made());
+    assert_eq!(talk.vm.reports.unconfirmed(), 1);
+}
+
+#[test]
 fn a_client_that_leaves_while_it_streams_pays_for_what_it_got() {
     let mut talk = Talk::new();
     talk.forwarded();
