@@ -14,12 +14,11 @@ from stack import wait_until
 REQUESTS, CLIENTS, SEED = 1_000, 16, 20_261_124
 NANO = Decimal("1e-9")
 
-UNSEARCHING_CLAUDE = "claude-haiku-4-5"
 MESSAGES_MODELS = [
     "claude-sonnet-4-20250514",
     "claude-sonnet-4",
     "claude-haiku-5-5",
-    UNSEARCHING_CLAUDE,
+    "claude-haiku-4-5",
     "claude-opus-4-6",
     "claude-opus-5-5",
     "claude-fable-5-1",
@@ -40,8 +39,6 @@ CHAT_MODELS = [
     "gemini-3.1-pro-preview",
 ]
 RESPONSES_MODELS = ["gpt-5.1-codex", "gpt-5.4", "gpt-5.6", "gpt-6-astra", "o3"]
-# Those of them whose searches have a price; with the others a search is refused.
-SEARCHING_MODELS = ["gpt-5.6", "gpt-6-astra", "o3"]
 EMBEDDING_MODELS = ["text-embedding-3-small", "text-embedding-3-large", "gemini-embedding-001"]
 TAGS = ["project:payments", "project:search", "team:backend", "agent:claude-code"]
 
@@ -119,8 +116,6 @@ class Request:
             "stream": draw.random() < 0.6,
         }
         self.tier(body["model"], ["standard", "priority", "batch"])
-        if body["model"] == UNSEARCHING_CLAUDE:
-            headers.pop("x-mock-web-searches", None)
         if "x-mock-web-searches" in headers:
             body["tools"] = [{"type": "web_search_20250305", "name": "web_search", "max_uses": 5}]
         return "/v1/messages", body
@@ -144,7 +139,7 @@ class Request:
         self.usage(searches=True)
         draw = self.draw
         body = {
-            "model": draw.choice(SEARCHING_MODELS if "x-mock-web-searches" in self.headers else RESPONSES_MODELS),
+            "model": draw.choice(RESPONSES_MODELS),
             "input": "x" * draw.randint(1, 3_000),
             "stream": draw.random() < 0.6,
         }
