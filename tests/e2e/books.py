@@ -80,11 +80,11 @@ class Books:
         """The key's account once nothing is pending any more."""
         return wait_until(lambda: (info := self.info())["pending"] == 0 and info, "every hold has ended", patience)
 
-    def accounted(self, patience: float = 30, lost: bool = False, pending: bool = False) -> dict[str, dict]:
+    def accounted(self, patience: float = 30, unsure: tuple[str, ...] = (), pending: bool = False) -> dict[str, dict]:
         """Every request that the provider answered is charged exactly once, none that it refused or never got, nothing is
         pending, and the key's spend is the sum. Gives the rows by number.
 
-        `lost`: a filter died, so that what was held then is charged though nobody knows whether it was forwarded.
+        `unsure`: ends of requests that are charged though the provider may not have got them, because nobody can know.
         `pending`: Envoy died, so that holds may wait for their expiry."""
         if not pending:
             self.quiet(patience)
@@ -94,17 +94,17 @@ class Books:
         missing = sorted(arrived.keys() - journal.keys())
         assert not missing, f"the provider got what the journal does not know: {missing}"
         for number, row in journal.items():
-            self.check(row, arrived.get(number), lost, pending)
+            self.check(row, arrived.get(number), unsure, pending)
         assert info["spend"] == sum(row["spend"] for row in rows)
         open_rows = [row for row in rows if row["state"] == "pending"]
         assert bool(open_rows) == (info["pending"] > 0) and (pending or not open_rows)
         return journal
 
-    def check(self, row: dict, request: dict | None, lost: bool, pending: bool) -> None:
+    def check(self, row: dict, request: dict | None, unsure: tuple[str, ...], pending: bool) -> None:
         if pending and row["state"] == "pending":
             return
         if request is None:
-            assert row["state"] == "voided" or (lost and row["metadata"]["end"] == "filter_lost"), row
+            assert row["state"] == "voided" or row["metadata"]["end"] in unsure, row
         elif request["status"] is not None and request["status"] >= 400:
             assert row["state"] == "voided", row
         else:

@@ -111,5 +111,6 @@ def test_clients_that_leave_at_any_moment_leave_no_hold_behind(stack, mock, clie
         time.sleep(chance.random() * 0.012)
         client.abort() if chance.random() < 0.5 else client.close()
     time.sleep(0.3)
-    journal = books.accounted()
+    # One that left just as it was forwarded is charged for its input, whether it was still sent or not.
+    journal = books.accounted(unsure=("client_left",))
     assert len(journal) >= mock.count()
