@@ -41,6 +41,9 @@ struct Arguments {
     /// For how long to begin new ones at most.
     #[arg(long, default_value_t = 600.0)]
     seconds: f64,
+    /// How many to begin in a second at most; by default each as soon as its connection is free.
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -71,11 +74,16 @@ async fn measure(arguments: Arguments) -> Result<serde_json::Value, Failure> {
         connections.push(connect(arguments.port).await?);
     }
     let started = Instant::now();
-    let until = started + Duration::try_from_secs_f64(arguments.seconds)?;
-    let left = Rc::new(Cell::new(arguments.requests));
+    let plan = Rc::new(Plan {
+        started,
+        until: started + Duration::try_from_secs_f64(arguments.seconds)?,
+        apart: arguments.rate.map_or(Ok(Duration::ZERO), |rate| Duration::try_from_secs_f64(1.0 / rate))?,
+        requests: arguments.requests,
+        begun: Cell::new(0),
+    });
     let mut clients = JoinSet::new();
     for sender in connections {
-        clients.spawn_local(keep_asking(sender, Rc::clone(&request), until, Rc::clone(&left)));
+        clients.spawn_local(keep_asking(sender, Rc::clone(&request), Rc::clone(&plan)));
     }
     let mut seen = Seen::default();
     while let Some(client) = clients.join_next().await {
@@ -104,6 +112,29 @@ async fn connect(port: u16) -> Result<SendRequest<Full<Bytes>>, Failure> {
     Ok(sender)
 }
 
+/// When requests begin.
+struct Plan {
+    started: Instant,
+    until: Instant,
+    /// Time from one to the next, whichever connection they are on.
+    apart: Duration,
+    requests: u64,
+    begun: Cell<u64>,
+}
+
+impl Plan {
+    /// When the next one begins; `None`: there is none.
+    fn next(&self) -> Option<Instant> {
+        let number = self.begun.get();
+        let at = self.started + self.apart.mul_f64(number as f64);
+        if number >= self.requests || at.max(Instant::now()) >= self.until {
+            return None;
+        }
+        self.begun.set(number + 1);
+        Some(at)
+    }
+}
+
 /// What one client, or all of them, saw.
 #[derive(Default)]
 struct Seen {
@@ -111,16 +142,15 @@ struct Seen {
     latencies_us: Vec<u64>,
 }
 
-/// The next request leaves when the last answer has come whole.
+/// The next request leaves when the last answer has come whole, and not before its time.
 async fn keep_asking(
     mut sender: SendRequest<Full<Bytes>>,
     request: Rc<Request<Full<Bytes>>>,
-    until: Instant,
-    left: Rc<Cell<u64>>,
+    plan: Rc<Plan>,
 ) -> Result<Seen, String> {
     let mut seen = Seen::default();
-    while left.get() > 0 && Instant::now() < until {
-        left.set(left.get() - 1);
+    while let Some(at) = plan.next() {
+        tokio::time::sleep_until(at).await;
         let sent = Instant::now();
         let bytes = ask(&mut sender, &request).await?;
         seen.latencies_us.push(u64::try_from(sent.elapsed().as_micros()).unwrap_or(u64::MAX));
