@@ -66,9 +66,19 @@ def ask_in_pieces(size):
     return ask
 
 
+def ask_after_continue(stack, key, body):
+    with Http1(stack.port) as client:
+        client.send(head(key, content_length=len(body), expect="100-continue", **STEER) + b"\r\n")
+        assert client.socket.recv(1024).startswith(b"HTTP/1.1 100 ")
+        client.send(body)
+        answer = client.answer()
+        return answer.status, answer.read()
+
+
 @pytest.mark.parametrize(
     "ask",
     [
+        pytest.param(ask_after_continue, id="after a 100"),
         pytest.param(ask_h2_trailers, id="h2, ended by trailers"),
         pytest.param(ask_h2_trailers_after_a_while, id="h2, trailers after a while"),
         pytest.param(ask_h2_empty_last_frame, id="h2, ended by an empty frame"),
@@ -90,6 +100,17 @@ def test_a_body_is_metered_however_it_arrives(stack, mock, ask):
     assert (row["spend"], row["metadata"]["estimated"]) == (CHARGE, False)
     (arrived,) = books.arrived().values()
     assert arrived["body"]["messages"][0]["content"] == text
+
+
+def test_requests_that_follow_at_once_on_one_connection_are_each_metered(stack, mock):
+    books = Books(stack, mock)
+    with Http1(stack.port) as client:
+        client.send(b"".join(whole(books.key, books.body(), **STEER) for _ in range(5)))
+        for _ in range(5):
+            answer = client.answer()
+            assert answer.status == 200
+            answer.read()
+    assert [row["spend"] for row in books.accounted().values()] == [CHARGE] * 5
 
 
 def end_with_length(stack, key):
