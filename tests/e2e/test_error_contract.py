@@ -1,4 +1,4 @@
-"""What a denied client reads: each row of the error contract, in the shape of every API, and nothing at the provider."""
+"""What a denied client reads: each row of the error contract in the shape of every API, and nothing at the provider."""
 
 import json
 import re
@@ -107,9 +107,7 @@ def test_a_spent_budget_is_402_with_the_amounts_in_headers(stack, mock, ask, den
         answer = ask(api, spent, body={"stream": stream})
         error = denied(answer, 402, "budget_spent", api, kind, code)
         reset = next_month()
-        assert error["message"] == (
-            f'The budget of key "intern-{api}-{stream}" is spent. It resets on 1 {reset:%B}.'
-        )
+        assert error["message"] == (f'The budget of key "intern-{api}-{stream}" is spent. It resets on 1 {reset:%B}.')
         assert answer.header("x-tollgate-account") == "key"
         assert Decimal(answer.header("x-tollgate-limit")) == Decimal("0.01")
         assert Decimal(answer.header("x-tollgate-posted")) == Decimal("0.0153")
@@ -224,8 +222,8 @@ class TestCredentials:
 
     def test_unknown_and_malformed_keys_are_told_apart_by_nothing(self, stack, ask, denied, api):
         well_formed = stack.key()
-        made_up = well_formed[:-12] + "".join(chr(219 - ord(c)) if c.isalpha() and c.islower() else c for c in well_formed[-12:])
-        keys = [made_up + "x", "sk-tg-", "sk-ant-api03-abc", "x", "\xe9" * 40]
+        stack.admin("POST", "/key/delete", {"keys": [well_formed]})
+        keys = [well_formed, well_formed[:-1], "sk-tg-", "sk-ant-api03-abc", "x", "\xe9" * 40]
         answers = [ask(api, key) for key in keys]
         messages = {self.refused(denied, api, answer, "key_unknown") for answer in answers}
         assert messages == {"The virtual key is not valid."}
@@ -253,7 +251,13 @@ class TestCredentials:
         self.refused(denied, api, ask(api, None, headers=[("authorization", "Bearer ")]), "key_missing")
 
     @pytest.mark.parametrize(
-        "other", [("x-api-key", "another"), ("authorization", "Bearer another"), ("api-key", "another"), ("x-goog-api-key", "another")]
+        "other",
+        [
+            ("x-api-key", "another"),
+            ("authorization", "Bearer another"),
+            ("api-key", "another"),
+            ("x-goog-api-key", "another"),
+        ],
     )
     def test_two_different_keys(self, ask, denied, api, other):
         self.refused(denied, api, ask(api, headers=[other]), "key_conflict")
@@ -448,9 +452,7 @@ class TestOwnLimits:
     @pytest.fixture(scope="class")
     @classmethod
     def small(cls, shared_mock):
-        stack = Stack(
-            shared_mock, settings={"body_bytes_max": 20_000, "ledger_timeout_ms": 300, "ledger_wait_ms": 300}
-        )
+        stack = Stack(shared_mock, settings={"body_bytes_max": 20_000, "ledger_timeout_ms": 300, "ledger_wait_ms": 300})
         yield stack
         stack.close()
 
@@ -466,7 +468,10 @@ class TestOwnLimits:
             connection.close()
 
     @pytest.mark.parametrize("chunked", [False, True])
-    @pytest.mark.parametrize("api, kind, code", [("messages", "request_too_large", None), ("chat", "invalid_request_error", "request_too_large")])
+    @pytest.mark.parametrize(
+        "api, kind, code",
+        [("messages", "request_too_large", None), ("chat", "invalid_request_error", "request_too_large")],
+    )
     def test_a_body_beyond_the_limit_is_413(self, small, mock, denied, api, kind, code, chunked):
         body = json.dumps({**APIS[api][1], "stop": ["x" * 21_000]}).encode()
         answer = self.post(small, api, small.key(), body, chunked)
@@ -478,7 +483,9 @@ class TestOwnLimits:
         answer = self.post(small, "messages", small.key(), body, headers=[("anthropic-version", "2023-06-01")])
         assert answer.status == 200, answer
 
-    @pytest.mark.parametrize("api, kind, code", [("messages", "api_error", None), ("chat", "server_error", "service_unavailable")])
+    @pytest.mark.parametrize(
+        "api, kind, code", [("messages", "api_error", None), ("chat", "server_error", "service_unavailable")]
+    )
     def test_a_ledger_that_does_not_answer_is_503_and_nothing_is_charged(self, small, mock, denied, api, kind, code):
         key = small.key()
         headers = [("anthropic-version", "2023-06-01")] if api == "messages" else []

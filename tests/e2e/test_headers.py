@@ -127,7 +127,12 @@ STRIPPED = {
     "x-litellm-anything": "1",
     "accept-encoding": "gzip, deflate, br, zstd",
 }
-KEPT = {"anthropic-beta": "context-1m-2025-08-07", "user-agent": "claude-cli/2.0", "x-stainless-lang": "python", "x-app": "cli"}
+KEPT = {
+    "anthropic-beta": "context-1m-2025-08-07",
+    "user-agent": "claude-cli/2.0",
+    "x-stainless-lang": "python",
+    "x-app": "cli",
+}
 
 
 @pytest.mark.parametrize("case", ["messages", "count_tokens", "chat with gemini", "responses"])
@@ -149,7 +154,9 @@ def test_headers_that_name_another_account_or_steer_envoy_stay(stack, arrived, k
 def test_underscores_do_not_pass_for_dashes(stack, mock, key):
     answer = send(stack.port, "POST", "/v1/messages", [("x_api_key", key), JSON, VERSION], MESSAGE)
     assert answer.status == 401
-    answer = send(stack.port, "POST", "/v1/messages", [("x-api-key", key), ("openai_project", "p"), JSON, VERSION], MESSAGE)
+    answer = send(
+        stack.port, "POST", "/v1/messages", [("x-api-key", key), ("openai_project", "p"), JSON, VERSION], MESSAGE
+    )
     assert answer.status == 200
     assert "openai_project" not in dict(mock.requests()[0]["headers"])
 
@@ -167,7 +174,9 @@ def test_headers_of_an_answer_tell_nothing_of_the_account(stack, key, case, stat
     names = [name for name, _ in answer.headers]
     assert "x-tollgate-request-id" in names
     assert "request-id" in names or "x-request-id" in names, "the provider's own id helps its support"
-    hidden = [n for n in names if n in ("set-cookie", "openai-project") or "organization" in n or n.startswith("x-envoy-")]
+    hidden = [
+        n for n in names if n in ("set-cookie", "openai-project") or "organization" in n or n.startswith("x-envoy-")
+    ]
     assert not hidden
 
 
@@ -209,7 +218,9 @@ def test_tags_of_headers_body_and_key_come_together_and_the_session_too(stack, m
         ("x-claude-code-session-id", "0b5c4d3e"),
         ("user-agent", "claude-cli/2.1.0 (external, cli)"),
     ]
-    answer = send(stack.port, "POST", "/v1/messages", lines, {**MESSAGE, "metadata": {"tags": ["d:4", "a:1"], "user_id": "me"}})
+    answer = send(
+        stack.port, "POST", "/v1/messages", lines, {**MESSAGE, "metadata": {"tags": ["d:4", "a:1"], "user_id": "me"}}
+    )
     assert answer.status == 200
     stack.settled(key)
     row = stack.spend_logs(request_id=answer.header("x-tollgate-request-id"))[0]
@@ -275,7 +286,9 @@ def test_a_method_that_is_not_known_never_reaches_a_provider(stack, mock, key, m
     assert mock.count() == 0
 
 
-def framed(key: str, lines: str, body: bytes = b"", version: str = "1.1", request_line: str = "POST /v1/messages") -> bytes:
+def framed(
+    key: str, lines: str, body: bytes = b"", version: str = "1.1", request_line: str = "POST /v1/messages"
+) -> bytes:
     head = f"{request_line} HTTP/{version}\r\nhost: x\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n"
     return f"{head}anthropic-version: 2023-06-01\r\n{lines}\r\n".encode() + body
 
@@ -326,6 +339,7 @@ def test_every_line_of_a_header_is_read(stack, mock, key, lines, status):
 
 
 DECOY = '"model":"gpt-4.1-mini","max_tokens":1'
+REST = '"max_tokens":9,"messages":[{"role":"user","content":"x"}]'
 SAME = {
     "fields last": f'{{"messages":[{{"role":"user","content":"x"}}],"max_tokens":9,"model":"{SONNET}"}}',
     "a model in content": json.dumps(
@@ -333,16 +347,18 @@ SAME = {
     ),
     "a model in a tool": json.dumps(
         {
-            "tools": [{"name": "t", "input_schema": {"type": "object", "model": "gpt-4.1", "properties": {"model": {}}}}],
+            "tools": [
+                {"name": "t", "input_schema": {"type": "object", "model": "gpt-4.1", "properties": {"model": {}}}}
+            ],
             "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}],
             "max_tokens": 9,
             "model": SONNET,
         }
     ),
-    "a name with an escape": f'{{"mod\\u0065l":"{SONNET}","max_tokens":9,"messages":[{{"role":"user","content":"x"}}]}}',
-    "a value with an escape": '{"model":"claude-sonnet-4-2025051\\u0034","max_tokens":9,"messages":[{"role":"user","content":"x"}]}',
-    "an alias": '{"model":"claude-sonnet-4","max_tokens":9,"messages":[{"role":"user","content":"x"}]}',
-    "spaces": f'\n\t {{ "model" :\r\n "{SONNET}" , "max_tokens" : 9 , "messages" : [ {{ "role" : "user" , "content" : "x" }} ] }} \n',
+    "a name with an escape": f'{{"mod\\u0065l":"{SONNET}",{REST}}}',
+    "a value with an escape": f'{{"model":"claude-sonnet-4-2025051\\u0034",{REST}}}',
+    "an alias": f'{{"model":"claude-sonnet-4",{REST}}}',
+    "spaces": f'\n\t {{ "model" :\r\n "{SONNET}" , {REST} }} \n',
 }
 
 
@@ -375,13 +391,14 @@ OTHERS = {
 @pytest.mark.parametrize("body, status", OTHERS.values(), ids=OTHERS)
 def test_no_writing_of_a_model_gets_around_the_list(stack, mock, body, status):
     key = stack.key(models=[SONNET])
-    rest = '"max_tokens":9,"messages":[{"role":"user","content":"x"}]'
-    answer = send(stack.port, "POST", "/v1/messages", [("x-api-key", key), JSON, VERSION], (body % rest).encode())
+    answer = send(stack.port, "POST", "/v1/messages", [("x-api-key", key), JSON, VERSION], (body % REST).encode())
     assert answer.status == status, answer
     assert mock.count() == 0
 
 
-@pytest.mark.parametrize("name", ["x-tollgate-route", "wasm.tollgate.route", "x-envoy-original-dst-host", "x-forwarded-host", "host"])
+@pytest.mark.parametrize(
+    "name", ["x-tollgate-route", "wasm.tollgate.route", "x-envoy-original-dst-host", "x-forwarded-host", "host"]
+)
 @pytest.mark.parametrize("value", ["openai", "gemini", "admin", "api.openai.com"])
 def test_a_client_chooses_no_route(stack, arrived, mock, key, name, value):
     lines = [("x-api-key", key), JSON, VERSION]

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import httpx
 import pytest
-from stack import MASTER, MESSAGE, Stack
+from stack import MASTER, free_port
 
 OWN_KEY = "own-Zq7vT2mK9xWb4LrN8sYd3HfGc6JpUe1A"
 
@@ -120,7 +120,9 @@ def test_without_provider_keys_the_mock_serves_and_own_keys_are_never_taken_for_
     assert first.settled(key)["spend"] == Decimal("0.0045")
 
     # The tutorial's shell has the virtual key in the variable that names the provider's.
-    again = restarted(make_stack, first, {"ANTHROPIC_API_KEY": key, "OPENAI_API_KEY": OWN_KEY, "GEMINI_API_KEY": MASTER})
+    again = restarted(
+        make_stack, first, {"ANTHROPIC_API_KEY": key, "OPENAI_API_KEY": OWN_KEY, "GEMINI_API_KEY": MASTER}
+    )
     output = "".join(again.output)
     for provider in ("anthropic", "openai", "gemini"):
         line = next(line for line in again.output if line.startswith(provider))
@@ -164,7 +166,6 @@ class TestRefusedStart:
         assert stack.http.get("/api/hello").status_code == 200, "whoever had it keeps it"
 
     def test_data_that_another_one_uses(self, stack, tmp_path):
-        from stack import free_port
 
         done = self.start(stack, tmp_path, TOLLGATE_PORT=str(free_port()), TOLLGATE_DATA=str(stack.data))
         assert "ledger" in done.stderr

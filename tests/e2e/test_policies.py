@@ -64,7 +64,8 @@ def test_a_budget_that_only_observes_refuses_nothing_and_shows_what_it_would_hav
     assert again.status_code == 200
     stack.settled(key)
     would_deny = [
-        stack.spend_logs(request_id=a.headers["x-tollgate-request-id"])[0]["metadata"]["would_deny"] for a in (answer, again)
+        stack.spend_logs(request_id=a.headers["x-tollgate-request-id"])[0]["metadata"]["would_deny"]
+        for a in (answer, again)
     ]
     assert would_deny == ["budget_too_small", "budget_spent"]
     stack.admin("POST", "/key/update", {"key": key, "max_budget": 0.000001, "observe": False})

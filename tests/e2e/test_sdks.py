@@ -77,9 +77,7 @@ class TestAnthropic:
         assert the_request(mock)["body"]["model"] == SONNET
 
     def test_a_stream_arrives_event_by_event(self, mock, claude):
-        stream = claude.messages.create(
-            model=SONNET, max_tokens=50, messages=HELLO, stream=True, extra_headers=SLOWLY
-        )
+        stream = claude.messages.create(model=SONNET, max_tokens=50, messages=HELLO, stream=True, extra_headers=SLOWLY)
         events = arrives_as_it_is_sent(mock, stream)
         assert [event.type for event in events][:2] == ["message_start", "content_block_start"]
         assert events[-1].type == "message_stop"
@@ -183,7 +181,9 @@ class TestOpenAi:
     def test_a_chat_streams_without_a_usage_chunk_that_nobody_asked_for(
         self, stack, mock, gpt, key, model, real, provider, path
     ):
-        raw = gpt.chat.completions.with_raw_response.create(model=model, messages=HELLO, stream=True, extra_headers=SLOWLY)
+        raw = gpt.chat.completions.with_raw_response.create(
+            model=model, messages=HELLO, stream=True, extra_headers=SLOWLY
+        )
         chunks = arrives_as_it_is_sent(mock, raw.parse())
         assert all(len(chunk.choices) == 1 for chunk in chunks)
         assert all(chunk.usage is None for chunk in chunks)
@@ -246,7 +246,10 @@ class TestOpenAi:
         limited = stack.key(models=["claude-sonnet-4", "gpt-4.1-mini"])
         with openai.OpenAI(base_url=f"{stack.url}/v1", api_key=limited) as client:
             models = list(client.models.list())
-            assert [(model.id, model.owned_by) for model in models] == [(SONNET, "anthropic"), ("gpt-4.1-mini", "openai")]
+            assert [(model.id, model.owned_by) for model in models] == [
+                (SONNET, "anthropic"),
+                ("gpt-4.1-mini", "openai"),
+            ]
             assert client.models.retrieve("gpt-4.1-mini").id == "gpt-4.1-mini"
         assert mock.count() == 0
 

@@ -1,5 +1,5 @@
-"""A thousand mixed requests: what the journal says they cost, against the bill that another program computes from what the
-provider answered."""
+"""A thousand mixed requests: what the journal says they cost, against the bill that another program computes from what
+the provider answered."""
 
 import collections
 import random
@@ -155,7 +155,12 @@ class Request:
 
     def completions(self):
         self.headers |= {"x-mock-input": str(self.draw.randint(1, 4_000)), "x-mock-output": "30"}
-        body = {"model": "gpt-3.5-turbo-instruct", "prompt": "Once", "max_tokens": 40, "stream": self.draw.random() < 0.5}
+        body = {
+            "model": "gpt-3.5-turbo-instruct",
+            "prompt": "Once",
+            "max_tokens": 40,
+            "stream": self.draw.random() < 0.5,
+        }
         return "/v1/completions", body
 
     def count_tokens(self):

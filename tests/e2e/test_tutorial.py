@@ -70,9 +70,7 @@ class Shell:
     def python(self, code: str) -> str:
         """Runs a program in the environment that the exports made."""
         script = "\n".join([*self.exports, 'exec "$0" -c "$1"'])
-        done = subprocess.run(
-            ["bash", "-ec", script, sys.executable, code], capture_output=True, text=True, timeout=60
-        )
+        done = subprocess.run(["bash", "-ec", script, sys.executable, code], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
