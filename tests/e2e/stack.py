@@ -182,6 +182,9 @@ class Stack:
     def team(self, **fields) -> str:
         return self.admin("POST", "/team/new", fields)["team_id"]
 
+    def user(self, **fields) -> str:
+        return self.admin("POST", "/user/new", {"auto_create_key": False, **fields})["user_id"]
+
     def key(self, **fields) -> str:
         return self.admin("POST", "/key/generate", fields)["key"]
 

@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -154,20 +154,46 @@ def test_money_that_open_requests_hold_is_shown_as_pending(stack, mock, denied, 
     assert ask(key=narrow).status == 200, "what was held and not used is there again"
 
 
-@pytest.mark.parametrize("alias, words", [("engineering", 'team "engineering"'), ("squad 2024", "your team")])
-def test_the_account_that_refuses_is_named_in_words(stack, mock, ask, denied, alias, words):
-    member = stack.key(team_id=stack.team(team_alias=alias, max_budget=0.01), max_budget=10)
+ACCOUNTS = {
+    # kind: how a key below it is made, and how a denied developer reads of it
+    "organization": (lambda s, alias: {"organization_id": s.organization(organization_alias=alias, max_budget=0.01)}),
+    "team": (lambda s, alias: {"team_id": s.team(team_alias=alias, max_budget=0.01)}),
+    "user": (lambda s, alias: {"user_id": s.user(user_alias=alias, max_budget=0.01)}),
+    "key": (lambda s, alias: {"key_alias": alias, "max_budget": 0.01}),
+}
+
+
+@pytest.mark.parametrize("kind", ACCOUNTS)
+@pytest.mark.parametrize("alias, named", [("blue", True), ("squad 2024", False)])
+def test_the_account_that_refuses_is_named_in_words(stack, mock, ask, denied, kind, alias, named):
+    member = stack.key(**{"max_budget": 10, **ACCOUNTS[kind](stack, alias)})
     spend(stack, mock, member)
     answer = ask(key=member)
-    assert words in denied(answer, 402, "budget_spent")["message"]
-    assert answer.header("x-tollgate-account") == "team"
+    words = f'{kind} "{alias}"' if named else f"your {kind}"
+    assert f"The budget of {words} is spent." in denied(answer, 402, "budget_spent")["message"]
+    assert answer.header("x-tollgate-account") == kind
 
 
-def test_codex_reads_its_own_usage_limit(stack, mock, ask):
-    spent = stack.key(max_budget=0.01, budget_duration="1mo")
-    spend(stack, mock, spent)
-    answer = ask("responses", spent, headers=[CODEX], body={"stream": True})
-    assert (answer.status, answer.header("x-tollgate-denial")) == (429, "budget_spent")
+def test_of_several_limits_the_one_that_refuses_is_shown(stack, mock, ask, denied):
+    limits = [{"budget_duration": "1d", "max_budget": 0.01}, {"budget_duration": "7d", "max_budget": 50}]
+    key = stack.key(max_budget=100, budget_duration="1mo", budget_limits=limits)
+    spend(stack, mock, key)
+    answer = ask(key=key)
+    error = denied(answer, 402, "budget_spent")
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    assert answer.header("x-tollgate-reset") == f"{tomorrow}T00:00:00Z"
+    assert error["message"].endswith(f"It resets on {tomorrow.day} {tomorrow:%B}.")
+    assert Decimal(answer.header("x-tollgate-limit")) == Decimal("0.01")
+
+
+@pytest.mark.parametrize("name", ["budget_spent", "budget_too_small"])
+def test_codex_reads_its_own_usage_limit(stack, mock, ask, name):
+    posted = Decimal("0.0153") if name == "budget_spent" else Decimal(0)
+    key = stack.key(max_budget=0.01 if posted else 0.000001, budget_duration="1mo")
+    if posted:
+        spend(stack, mock, key)
+    answer = ask("responses", key, headers=[CODEX], body={"stream": True})
+    assert (answer.status, answer.header("x-tollgate-denial")) == (429, name)
     error = answer.json()["error"]
     assert set(error) == {"type", "message", "resets_at"}
     assert error["type"] == "usage_limit_reached"
@@ -175,11 +201,52 @@ def test_codex_reads_its_own_usage_limit(stack, mock, ask):
     assert answer.header("x-codex-promo-message") == error["message"]
     assert not re.search(r"\d{3}", error["message"])
     assert answer.header("retry-after") is None
-    assert Decimal(answer.header("x-tollgate-posted")) == Decimal("0.0153")
+    assert Decimal(answer.header("x-tollgate-posted")) == posted
     assert mock.count() == 0
 
 
+def test_codex_reads_everything_else_as_everybody_does(stack, ask, denied):
+    for key, status, name in [
+        (stack.key(models=["claude-*"]), 403, "model_not_allowed"),
+        ("sk-tg-made-up", 401, "key_unknown"),
+    ]:
+        answer = ask("responses", key, headers=[CODEX])
+        code = {401: "invalid_api_key", 403: "model_not_allowed"}[status]
+        denied(answer, status, name, "responses", code=code)
+        assert answer.header("x-codex-promo-message") is None
+
+
 MODELS = ["claude-sonnet-4-20250514", "gpt-4.1-mini"]
+
+
+@pytest.mark.parametrize(
+    "models, allowed",
+    [
+        (["claude-*"], {"claude-sonnet-4"}),
+        (["anthropic/*"], {"claude-sonnet-4"}),
+        (["claude-sonnet-4"], {"claude-sonnet-4"}),
+        (["gemini/gemini-2.5-pro", "openai/*"], {"gemini-2.5-pro", "gpt-4.1"}),
+        (["*"], {"claude-sonnet-4", "gemini-2.5-pro", "gpt-4.1"}),
+        ([], {"claude-sonnet-4", "gemini-2.5-pro", "gpt-4.1"}),
+    ],
+)
+def test_lists_hold_names_aliases_and_patterns(stack, ask, models, allowed):
+    key = stack.key(models=models)
+    answers = {
+        model: ask("chat", key, body={"model": model}) for model in ("claude-sonnet-4", "gemini-2.5-pro", "gpt-4.1")
+    }
+    assert {model for model, answer in answers.items() if answer.status == 200} == allowed
+    assert {answer.status for answer in answers.values()} <= {200, 403}
+
+
+def test_every_level_must_allow_a_model(stack, ask):
+    organization = stack.organization(organization_alias="levels", models=["claude-*", "gpt-*"])
+    team = stack.team(organization_id=organization, models=["gpt-*", "gemini-*"])
+    key = stack.key(team_id=team, models=["gpt-4.1", "gpt-4.1-mini", "claude-sonnet-4", "gemini-2.5-pro"])
+    models = ["gpt-4.1", "gpt-5", "claude-sonnet-4", "gemini-2.5-pro"]
+    assert [ask("chat", key, body={"model": model}).status for model in models] == [200, 403, 403, 403]
+    listed = ask("chat", key, method="GET", path="/v1/models", body=b"").json()["data"]
+    assert {model["id"] for model in listed} == {"gpt-4.1", "gpt-4.1-mini"}
 
 
 @pytest.mark.parametrize("api", ["messages", "chat"])
