@@ -8,7 +8,8 @@ import secrets
 import sqlite3
 
 from bill import NANO, bill, cost, Usage
-from stack import MASTER, MESSAGE, Mock, Stack, wait_until
+from stack import MESSAGE, Mock, Stack, wait_until
+from wire import Http1, whole
 
 MODEL = MESSAGE["model"]
 
@@ -35,17 +36,11 @@ class Books:
         """The body of a request that can be told from all others."""
         return {**MESSAGE, "metadata": {"user_id": f"{self.name}-{next(self.numbers):06}"}, **fields}
 
-    def get(self, path: str, **parameters):
-        """An answer of the admin API, with amounts as they are printed."""
-        answer = self.stack.http.get(path, params=parameters, headers={"authorization": f"Bearer {MASTER}"})
-        answer.raise_for_status()
-        return answer.json(parse_float=decimal.Decimal)
-
     def info(self) -> dict:
-        return self.get("/key/info", key=self.key)["info"]
+        return self.stack.admin("GET", "/key/info", key=self.key)["info"]
 
     def holds(self) -> set[str]:
-        """Every hold of this key that was ever made. The admin API lists what was charged; what was not stands in the file."""
+        """Every hold of this key that was ever made. The API lists what was charged; what was not stands in the file."""
         digest = hashlib.sha256(self.key.encode()).digest()
         with contextlib.closing(sqlite3.connect(f"file:{self.stack.data / 'ledger.db'}?mode=ro", uri=True)) as file:
             return {id.hex() for (id,) in file.execute("SELECT id FROM hold WHERE digest = ?", [digest])}
@@ -55,13 +50,13 @@ class Books:
         holds, charged = self.holds(), self.charged()
         others = holds - {row["request_id"] for row in charged}
         assert len(others) + len(charged) == len(holds), "the list has requests that the file has not"
-        return charged + [self.get("/spend/logs", request_id=id)[0] for id in others]
+        return charged + [self.stack.admin("GET", "/spend/logs", request_id=id)[0] for id in others]
 
     def charged(self) -> list[dict]:
         """The requests that were charged, newest first."""
         pages = itertools.count(1)
         rows = []
-        while page := self.get("/spend/logs", api_key=self.key, page=next(pages), size=1000):
+        while page := self.stack.admin("GET", "/spend/logs", api_key=self.key, page=next(pages), size=1000):
             rows += page
         return rows
 
@@ -123,8 +118,6 @@ class Books:
 
 def hold_of(stack: Stack, body: bytes) -> decimal.Decimal:
     """What a request with this body is held for: asked with a key that has next to nothing."""
-    from wire import Http1, whole
-
     with Http1(stack.port) as client:
         answer, text = client.ask(whole(stack.key(max_budget=1e-9), body))
     assert answer.status == 402, (answer.status, text)

@@ -10,7 +10,7 @@ from wire import Http1, whole
 
 
 class Crowd:
-    """So many clients. `seen` counts the statuses that they got; `None` stands for an answer that did not come, or not whole."""
+    """So many clients. `seen` counts the statuses that they got; `None`: no answer, or not a whole one."""
 
     def __init__(self, books: Books, clients: int, fields: dict | None = None, pause: float = 0, **headers):
         self.books, self.fields, self.pause, self.headers = books, fields or {}, pause, headers

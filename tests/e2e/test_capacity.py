@@ -1,4 +1,4 @@
-"""What the filter keeps is bounded: open requests, and bodies that wait for a decision. Beyond it refuses, and harms nobody else."""
+"""What the filter keeps is bounded: open requests, and bodies that wait for a decision. Beyond, it refuses."""
 
 import json
 import time

@@ -72,7 +72,7 @@ def test_an_unknown_key_and_a_malformed_one_look_the_same(stack, mock):
     key = Books(stack, mock).key
     swapped = key[:-8] + ("b" if key[-8] == "a" else "a") + key[-7:]
     stack.admin("POST", "/key/delete", {"keys": [deleted := stack.key()]})
-    others = ["sk-tg-", "sk-tg-x", swapped, key[:-1], key + "0", key.upper(), deleted, "sk-ant-api03-nothing", "x" * 4000]
+    malformed = ["sk-tg-", "sk-tg-x", swapped, key[:-1], key + "0", key.upper(), "sk-ant-api03-nothing", "x" * 4000]
     requests = {
         "messages": lambda key: whole(key, {"model": "m", "max_tokens": 1, "messages": []}),
         "chat": lambda key: whole(None, b"{}", path="/v1/chat/completions", anthropic_version=None, authorization=f"Bearer {key}"),
@@ -81,7 +81,7 @@ def test_an_unknown_key_and_a_malformed_one_look_the_same(stack, mock):
     }
     for name, request in requests.items():
         answers = set()
-        for other in others:
+        for other in [*malformed, deleted]:
             with Http1(stack.port) as client:
                 answer, text = client.ask(request(other))
             # The connection closes where a body is not read to its end: a matter of moments.

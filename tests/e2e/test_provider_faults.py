@@ -113,9 +113,8 @@ def test_a_provider_that_is_not_there_costs_nothing(make_stack, mock):
 @pytest.mark.parametrize("stream", [True, False])
 def test_answers_are_never_compressed(stack, mock, stream):
     books = Books(stack, mock)
-    request = whole(
-        books.key, books.body(stream=stream, max_tokens=4000), accept_encoding="gzip, deflate, br, zstd", x_mock_encoding="gzip", **STEER
-    )
+    codings = {"accept-encoding": "gzip, deflate, br, zstd", "x-mock-encoding": "gzip"}
+    request = whole(books.key, books.body(stream=stream, max_tokens=4000), **codings, **STEER)
     with Http1(stack.port) as client:
         answer, text = client.ask(request)
     assert (answer.status, answer.headers["content-encoding"]) == (200, None)
