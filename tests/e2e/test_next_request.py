@@ -3,7 +3,9 @@
 A refusal may be repeated for a second without asking the ledger again; a permission never is.
 """
 
+import collections
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lines import Connection
@@ -111,12 +113,25 @@ def test_a_deleted_key_is_gone_at_once_and_a_new_one_there(stack, answers):
     assert answers(key) == {401}
 
 
-def test_a_request_never_meets_the_hold_of_the_one_before_it(stack):
-    """Reports wait for a moment to be sent together; those of its worker go ahead of the next request."""
-    # The hold is above 0.0018, so that no two fit; what each really costs is 0.000018.
-    key = stack.key(max_budget=0.0035)
-    headers = [("x-api-key", key), ("anthropic-version", "2023-06-01"), ("content-type", "application/json")]
-    tiny = [("x-mock-input", "1"), ("x-mock-output", "1")]
+TINY = [("x-mock-input", "1"), ("x-mock-output", "1")]
+
+
+def requests_in_a_row(stack, key: str, count: int) -> list[int]:
+    """The statuses of requests over one connection, each sent when the one before it is answered."""
     connection = Connection(stack.port)
-    assert [connection.send("POST", "/v1/messages", headers + tiny, MESSAGE).status for _ in range(20)] == [200] * 20
-    connection.close()
+    headers = [("x-api-key", key), ("anthropic-version", "2023-06-01"), ("content-type", "application/json"), *TINY]
+    try:
+        return [connection.send("POST", "/v1/messages", headers, MESSAGE).status for _ in range(count)]
+    finally:
+        connection.close()
+
+
+def test_a_request_never_meets_the_hold_of_the_one_before_it(stack):
+    """Under load reports are always under way, and a hold can overtake those of its own key."""
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(requests_in_a_row, stack, stack.key(), 250) for _ in range(8)]
+        for _ in range(4):
+            # A hold is above 0.0018, so that no two fit; what each really costs is 0.000018.
+            statuses = requests_in_a_row(stack, stack.key(max_budget=0.0035), 50)
+            assert collections.Counter(statuses) == {200: 50}
+        assert {status for other in others for status in other.result()} == {200}
