@@ -129,8 +129,8 @@ def requests_in_a_row(stack, key: str, count: int) -> list[int]:
 def test_a_request_never_meets_the_hold_of_the_one_before_it(stack):
     """Under load reports are always under way, and a hold can overtake those of its own key."""
     with ThreadPoolExecutor(8) as pool:
-        others = [pool.submit(requests_in_a_row, stack, stack.key(), 250) for _ in range(8)]
-        for _ in range(4):
+        others = [pool.submit(requests_in_a_row, stack, stack.key(), 120) for _ in range(8)]
+        for _ in range(3):
             # A hold is above 0.0018, so that no two fit; what each really costs is 0.000018.
             statuses = requests_in_a_row(stack, stack.key(max_budget=0.0035), 50)
             assert collections.Counter(statuses) == {200: 50}
