@@ -32,9 +32,12 @@ pub(super) enum Driver {
 }
 
 const SERVICE: &str = "tollgate.ledger.v1.Ledger";
-/// gRPC: the server is not there, or did not answer in time.
+/// gRPC: the server is not there, did not answer in time, or broke off in its answer (Envoy's word for a reset after the
+/// answer's head). Asking again is safe, because the ledger knows the hold by its id.
+const TRANSIENT: [u32; 3] = [UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL];
 const UNAVAILABLE: u32 = 14;
 const DEADLINE_EXCEEDED: u32 = 4;
+const INTERNAL: u32 = 13;
 /// Pause after the ledger did not take reports.
 const REPORTS_PAUSE_MS: i64 = 200;
 
@@ -169,7 +172,7 @@ fn exchange_answered(
     let effects = match understood {
         Some(effects) => effects,
         None => {
-            let transient = matches!(status, UNAVAILABLE | DEADLINE_EXCEEDED);
+            let transient = TRANSIENT.contains(&status);
             exchange.borrow_mut().call_failed(&mut shared.vm.borrow_mut(), transient, now())
         }
     };
