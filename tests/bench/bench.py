@@ -2,7 +2,7 @@
 """`make bench`: plain Envoy, Envoy with an empty filter and Tollgate, side by side in one run.
 
     .make/bench [--write]      # --write: the result goes into docs/benchmarks.md, too
-    QUICK=1 .make/bench        # whether it works, in half a minute
+    QUICK=1 .make/bench        # whether it works, in a minute
 
 The variants take turns within each cell, so that what drifts hits all alike. docs/benchmarks.md says how to read the
 result. Exit 1: something did not work, or the journal does not have every request; an aim that is missed is none.
