@@ -5,7 +5,7 @@ import os
 import pathlib
 import signal
 
-from stack import Stack
+from stack import Stack, wait_until
 
 
 def memory_bytes(pid: int) -> int:
@@ -19,11 +19,20 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def state(stat: pathlib.Path) -> str:
+    return stat.read_text().rpartition(")")[2].split()[0]
+
+
 def is_alive(pid: int) -> bool:
     """Whether it still does something: one that nobody has waited for does not."""
     with contextlib.suppress(OSError):
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return state(pathlib.Path(f"/proc/{pid}/stat")) not in "ZX"
     return False
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether each of its threads has heard the signal."""
+    return all(state(stat) == "T" for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
 
 
 @contextlib.contextmanager
@@ -32,6 +41,7 @@ def frozen(stack: Stack, name: str):
     pid = stack.pid_of(name)
     os.kill(pid, signal.SIGSTOP)
     try:
+        wait_until(lambda: is_stopped(pid), f"{name} is stopped", 10)
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
