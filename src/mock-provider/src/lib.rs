@@ -12,6 +12,9 @@
 //! `system`, `tools`, `input`, `instructions` and `prompt`, rounded up, at least 1; output tokens are the smaller of the
 //! requested maximum and 20. A token of output is about four bytes of text.
 //!
+//! OpenAI's answers name the service tier `flex` or `priority` where it was asked for, else `default`; Anthropic's and
+//! Google's OpenAI-compatible chat name none.
+//!
 //! Request headers steer it. None has a prefix that a proxy strips; an unknown or malformed one is answered 400.
 //!
 //! | header | value |

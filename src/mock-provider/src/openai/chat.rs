@@ -1,6 +1,6 @@
 //! Chat completions: <https://platform.openai.com/docs/api-reference/chat>.
 
-use super::{CREATED, chat_usage, error_event, includes_usage, not_of};
+use super::{CREATED, chat_usage, error_event, includes_usage, not_of, served_tier};
 use crate::answer::{Answer, Content, Events, Refusal};
 use crate::anthropic::{DECOY_ARGUMENTS, DECOY_TEXT, TOOL_NAME};
 use crate::check;
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 /// `POST /v1/chat/completions`, of OpenAI or of Anthropic.
 pub(crate) fn chat(request: &Request<'_>) -> Result<Answer, Refusal> {
-    if is_anthropic(request) {
+    let anthropic = is_anthropic(request);
+    if anthropic {
         check::anthropic_credential(request.headers, request.keys.anthropic.as_deref())?;
         // Anthropic passes over the fields of OpenAI's that it has no use for.
         check::openai_needs(request.body, &["messages"])?;
@@ -22,7 +23,8 @@ pub(crate) fn chat(request: &Request<'_>) -> Result<Answer, Refusal> {
         not_of(request, &["claude-", "gemini-"])?;
     }
     request.scripted_error()?;
-    answer(request)
+    let service_tier = if anthropic { request.script.tier.as_deref() } else { Some(served_tier(request)) };
+    answer(request, service_tier)
 }
 
 /// By the credential; where that does not tell, by the model.
@@ -43,25 +45,26 @@ pub(crate) fn google_chat(request: &Request<'_>) -> Result<Answer, Refusal> {
     check::openai_body(request.body, &known, &["messages"])?;
     not_of(request, &["claude-", "gpt-", "o1", "o3", "o4"])?;
     request.scripted_error()?;
-    answer(request)
+    answer(request, request.script.tier.as_deref())
 }
 
-fn answer(request: &Request<'_>) -> Result<Answer, Refusal> {
+fn answer(request: &Request<'_>, service_tier: Option<&str>) -> Result<Answer, Refusal> {
     let tokens = request.tokens(&["max_completion_tokens", "max_tokens"]);
-    let completion = Completion::new(request, tokens);
+    let completion = Completion::new(request, service_tier, tokens);
     let content = if request.streams() { completion.events() } else { completion.json() };
     Ok(Answer { status: 200, headers: Vec::new(), content, tokens: request.shown(tokens) })
 }
 
 struct Completion<'a> {
     request: &'a Request<'a>,
+    service_tier: Option<&'a str>,
     tokens: Tokens,
     text: Vec<String>,
     arguments: Vec<String>,
 }
 
 impl<'a> Completion<'a> {
-    fn new(request: &'a Request<'a>, tokens: Tokens) -> Self {
+    fn new(request: &'a Request<'a>, service_tier: Option<&'a str>, tokens: Tokens) -> Self {
         let words = pieces(tokens.visible(), request.script.events);
         let (text, arguments) = match request.script.scenario {
             Scenario::Text | Scenario::Thinking => (words, Vec::new()),
@@ -73,7 +76,7 @@ impl<'a> Completion<'a> {
                 ([vec![DECOY_TEXT.to_owned()], words].concat(), vec![head.to_owned(), tail.to_owned()])
             }
         };
-        Self { request, tokens, text, arguments }
+        Self { request, service_tier, tokens, text, arguments }
     }
 
     fn finish_reason(&self) -> &'static str {
@@ -86,7 +89,7 @@ impl<'a> Completion<'a> {
             "object": object,
             "created": CREATED,
             "model": self.request.model_name(),
-            "service_tier": self.request.script.tier.as_deref().unwrap_or("default"),
+            "service_tier": self.service_tier,
             "system_fingerprint": "fp_mock",
         })
     }

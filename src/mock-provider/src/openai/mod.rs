@@ -39,6 +39,14 @@ fn chat_usage(tokens: Tokens) -> Value {
     usage
 }
 
+/// The service tier that an answer of OpenAI's names: the one that was asked for and served, else `default`. Anthropic's and
+/// Google's compatible chat name none.
+fn served_tier<'a>(request: &'a Request<'_>) -> &'a str {
+    let asked = request.body.get("service_tier").and_then(Value::as_str);
+    let served = asked.filter(|tier| matches!(*tier, "flex" | "priority"));
+    request.script.tier.as_deref().or(served).unwrap_or("default")
+}
+
 /// Whether the stream's last chunk is to bring usage.
 fn includes_usage(request: &Request<'_>) -> bool {
     let wanted = request.body.pointer("/stream_options/include_usage").and_then(Value::as_bool);

@@ -1,6 +1,6 @@
 //! Responses: <https://platform.openai.com/docs/api-reference/responses> and its streaming events.
 
-use super::{CREATED, not_of};
+use super::{CREATED, not_of, served_tier};
 use crate::answer::{Answer, Content, Events, Refusal, scripted_message};
 use crate::anthropic::{DECOY_ARGUMENTS, DECOY_TEXT, TOOL_NAME};
 use crate::check;
@@ -84,7 +84,7 @@ impl<'a> Response<'a> {
             "output": output,
             "parallel_tool_calls": true,
             "previous_response_id": self.request.body.get("previous_response_id"),
-            "service_tier": self.request.script.tier.as_deref().unwrap_or("default"),
+            "service_tier": served_tier(self.request),
             "store": true,
             "tool_choice": "auto",
             "tools": self.request.body.get("tools").cloned().unwrap_or_else(|| json!([])),

@@ -86,6 +86,33 @@ fn anthropics_chat_passes_over_what_it_does_not_know() {
 }
 
 #[test]
+fn only_openai_names_the_service_tier() {
+    let google = "/v1beta/openai/chat/completions";
+    let table = [
+        (CHAT, "gpt-4.1", "", None, json!("default")),
+        (CHAT, "gpt-4.1", "\"service_tier\":\"auto\",", None, json!("default")),
+        (CHAT, "gpt-4.1", "\"service_tier\":\"batch\",", None, json!("default")),
+        (CHAT, "gpt-4.1", "\"service_tier\":\"flex\",", None, json!("flex")),
+        (CHAT, "gpt-4.1", "\"service_tier\":\"priority\",", None, json!("priority")),
+        (CHAT, "gpt-4.1", "\"service_tier\":\"flex\",", Some("default"), json!("default")),
+        (CHAT, "claude-x", "", None, json!(null)),
+        (CHAT, "claude-x", "\"service_tier\":\"priority\",", None, json!(null)),
+        (CHAT, "claude-x", "", Some("batch"), json!("batch")),
+        (google, "gemini-x", "\"service_tier\":\"flex\",", None, json!(null)),
+        (google, "gemini-x", "", Some("flex"), json!("flex")),
+        (RESPONSES, "gpt-4.1", "", None, json!("default")),
+        (RESPONSES, "gpt-4.1", "\"service_tier\":\"flex\",", None, json!("flex")),
+    ];
+    for (path, model, asked, told, named) in table {
+        let input = if path == RESPONSES { "input" } else { "messages" };
+        let body = format!("{{{asked}\"model\":\"{model}\",\"{input}\":[]}}");
+        let headers: Vec<_> = told.map(|tier| ("x-mock-tier", tier)).into_iter().collect();
+        let answer = ask(path, &with(&headers), &body);
+        assert_eq!(answer.json()["service_tier"], named, "{path} {body} {told:?}");
+    }
+}
+
+#[test]
 fn a_chat_answer_counts_the_cache_as_input() {
     let headers =
         with(&[("x-mock-cache-read", "6"), ("x-mock-cache-write-5m", "2"), ("x-mock-reasoning", "4")]);
