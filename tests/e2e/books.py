@@ -12,6 +12,8 @@ from stack import MESSAGE, Mock, Stack, wait_until
 from wire import Http1, whole
 
 MODEL = MESSAGE["model"]
+# Requests that the mock provider keeps a record of.
+RECORDED_MAX = 20_000
 
 
 def price(input: int, output: int) -> decimal.Decimal:
@@ -62,6 +64,7 @@ class Books:
 
     def arrived(self) -> dict[str, dict]:
         """What the provider got of these requests, by number."""
+        assert self.mock.count() <= RECORDED_MAX, "the mock provider has begun to forget"
         found = {}
         for request in self.mock.requests():
             body = request["body"] if isinstance(request["body"], dict) else {}

@@ -25,10 +25,12 @@ def serves(stack) -> None:
 def kill_under_load(stack, mock, deaths: int) -> Books:
     """Three crowds at once: short answers, streams, and answers that take their time."""
     books = Books(stack, mock)
+    # As fast as the mock provider's record lasts.
+    pause = 0.01 * deaths if deaths > 2 else 0.01
     crowds = [
-        Crowd(books, 12),
-        Crowd(books, 10, STREAM, **SLOW),
-        Crowd(books, 6, {"max_tokens": 400}, **{"x-mock-delay-ms": "200"}),
+        Crowd(books, 12, pause=pause),
+        Crowd(books, 10, STREAM, pause, **SLOW),
+        Crowd(books, 6, {"max_tokens": 400}, pause, **{"x-mock-delay-ms": "200"}),
     ]
     for crowd in crowds:
         crowd.__enter__()

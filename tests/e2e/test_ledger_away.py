@@ -124,7 +124,8 @@ def test_a_restart_of_the_ledger_during_a_burst_refuses_nobody(books, mock):
 def test_sixty_deaths_of_the_ledger_lose_nothing(make_stack, own_mock):
     stack = make_stack(own_mock)
     books = Books(stack, own_mock)
-    with Crowd(books, 16, **STEER) as crowd:
+    # As fast as the mock provider's record lasts.
+    with Crowd(books, 16, pause=0.25, **STEER) as crowd:
         for number in range(60):
             # Beyond ten seconds of life a death is no failed start.
             time.sleep(11.5 if number % 4 == 3 else 1.5)
