@@ -63,6 +63,8 @@ struct RowMetadata {
     end: Option<&'static str>,
     client: Option<String>,
     provider_status: Option<u16>,
+    /// How far the request went beyond a limit.
+    overrun: Money,
     /// Why a limit that only observes would have refused the request.
     would_deny: Option<String>,
 }
@@ -202,6 +204,7 @@ impl From<SpendRecord> for SpendRow {
                 end: record.end.map(End::as_str),
                 client: record.client,
                 provider_status: record.status,
+                overrun: Money(record.overrun),
                 would_deny: record.would_deny,
             },
             model: record.model,

@@ -237,6 +237,8 @@ pub struct SpendRecord {
     pub state: HoldState,
     /// Posted for it.
     pub cost: Nanodollars,
+    /// How far it went beyond a limit, because it cost more than was held for it.
+    pub overrun: Nanodollars,
     /// What was used, where it is known.
     pub usage: Option<Usage>,
     /// Whether the usage is an estimate.

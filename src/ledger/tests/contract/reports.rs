@@ -274,6 +274,7 @@ pub(crate) async fn a_correction_posts_the_difference_and_edits_nothing<B: Backe
     let up = world.store().correct(hold, money(9_500)).await.unwrap();
     assert_eq!((up, world.balance(organization()).await), (money(500), (9_500, 0)));
     assert_eq!(world.refused(1, 1).await.reason, DenialReason::BudgetSpent, "an overrun closes the account");
+    assert_eq!(log(world, hold).await.overrun, money(500), "by the limit, not by the hold");
     let unknown = world.store().correct(world.fresh_id(), money(1)).await;
     assert!(matches!(unknown, Err(StoreError::NotFound(_))), "{unknown:?}");
     let negative = world.store().correct(hold, money(-1)).await;

@@ -9,6 +9,7 @@ fn record() -> SpendRecord {
         request: HoldId::new([0xA5; 16]),
         state: HoldState::Settled,
         cost: Nanodollars::new(1_000_000_001),
+        overrun: Nanodollars::new(7),
         usage: Some(Usage {
             input: 1,
             cache_read: 2,
@@ -40,6 +41,7 @@ fn record() -> SpendRecord {
 fn a_request_is_a_row_of_litellms() {
     let text = serde_json::to_string(&SpendRow::from(record())).unwrap();
     assert!(text.contains(r#""spend":1.000000001,"#), "{text}");
+    assert!(text.contains(r#""overrun":0.000000007,"#), "{text}");
     let row: Value = serde_json::from_str(&text).unwrap();
     let expected = json!({
         "request_id": "a5".repeat(16), "call_type": "anthropic_messages", "api_key": "0b".repeat(32),
@@ -53,7 +55,8 @@ fn a_request_is_a_row_of_litellms() {
             "usage": {
                 "input": 1, "cache_read": 2, "cache_write_5m": 3, "cache_write_1h": 4, "output": 5, "web_searches": 6,
             },
-            "estimated": false, "end": "complete", "client": "claude-cli", "provider_status": 200, "would_deny": null,
+            "estimated": false, "end": "complete", "client": "claude-cli", "provider_status": 200, "overrun": 7e-9,
+            "would_deny": null,
         },
     });
     assert_eq!(row, expected);

@@ -35,7 +35,7 @@ pub(super) fn logs(
              h.digest, h.tags, h.session, h.end_user, h.client, h.created_at, h.ended_at, h.first_byte_at, h.status,
              o.id, t.id, u.id,
              h.input, h.cache_read, h.cache_write_5m, h.cache_write_1h, h.output, h.web_searches,
-             h.would_deny
+             h.would_deny, h.overrun
          FROM hold h LEFT JOIN account o ON o.account = h.organization
              LEFT JOIN account t ON t.account = h.team LEFT JOIN account u ON u.account = h.user",
         "ORDER BY h.hold DESC LIMIT ?8 OFFSET ?7"
@@ -63,6 +63,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SpendRecord> {
         request: HoldId::new(row.get(0)?),
         state: state(row.get(1)?)?,
         cost: money(row, 2)?,
+        overrun: money(row, 27)?,
         usage: usage(row, 20)?,
         estimated: row.get(3)?,
         end,
