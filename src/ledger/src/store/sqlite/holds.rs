@@ -141,7 +141,7 @@ impl Books<'_> {
         now: Timestamp,
     ) -> rusqlite::Result<Result<Option<DenialReason>, HoldDenied>> {
         let limits = self.limits_over(balances)?;
-        Ok(admission::afford(amount, self.counted(&limits, now)))
+        Ok(admission::afford(amount, limits.iter().map(|limit| limit.counted(now))))
     }
 
     /// Applies reports in order, with one outcome for each.

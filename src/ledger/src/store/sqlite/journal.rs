@@ -81,7 +81,8 @@ impl Books<'_> {
         changed.map_err(|_| StoreError::Invalid(OUT_OF_RANGE))?;
         let overrun = if entry.growth > Nanodollars::ZERO {
             let limits = self.limits_over(entry.balances)?;
-            let enforced = self.counted(&limits, entry.at).filter(|counted| !counted.observe);
+            let enforced =
+                limits.iter().map(|limit| limit.counted(entry.at)).filter(|counted| !counted.observe);
             crate::rules::admission::overrun(entry.growth, enforced)
         } else {
             Nanodollars::ZERO

@@ -3,6 +3,7 @@
 use super::code::{list, maybe_instant, money, parsed};
 use super::open::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row};
+use std::sync::Arc;
 use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::allow::{AllowList, LevelList};
 use tollgate_domain::extra::Extra;
@@ -33,7 +34,7 @@ pub(super) struct OwnerRows {
 /// An account, as it is charged.
 #[derive(Clone, Debug)]
 pub(super) struct Charged {
-    pub(super) label: AccountLabel,
+    pub(super) label: Arc<AccountLabel>,
     /// Every window in which it is counted, the lifetime first, then its limits', the main one first.
     pub(super) counts: Vec<Count>,
 }
@@ -146,7 +147,10 @@ impl Level {
 
     fn charged(&self, connection: &Connection, account: i64) -> rusqlite::Result<Charged> {
         let limits = limits_of(connection, account)?;
-        Ok(Charged { label: self.label.clone(), counts: counts(&limits, self.budget_duration.as_deref()) })
+        Ok(Charged {
+            label: Arc::new(self.label.clone()),
+            counts: counts(&limits, self.budget_duration.as_deref()),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use tollgate_domain::account::AccountLabel;
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::{Nanodollars, Overflow};
 use tollgate_domain::price::PriceBook;
@@ -307,41 +308,38 @@ impl Books<'_> {
     }
 
     /// The limits over these balances, each as it stands.
-    pub(super) fn limits_over(&mut self, balances: &[i64]) -> rusqlite::Result<Vec<Standing>> {
+    pub(super) fn limits_over(&mut self, balances: &[i64]) -> rusqlite::Result<Vec<LimitNow>> {
+        let observe_all = self.ground.observe;
         let mut limits = Vec::new();
         for id in balances {
             let Balance { account, window, posted, pending, .. } = *self.balance(*id)?;
             let charged = self.charged(account)?;
             let count = charged.counts.iter().find(|count| count.window == window);
             if let Some((limit, observe)) = count.and_then(|count| count.limit) {
-                let observe = observe || self.ground.observe;
-                limits.push(Standing { account, limit, observe, posted, pending, window });
+                let observe = observe || observe_all;
+                let label = Arc::clone(&charged.label);
+                limits.push(LimitNow { label, limit, observe, posted, pending, window });
             }
         }
         Ok(limits)
     }
-
-    /// The limits as the rules want them, at `at`.
-    pub(super) fn counted<'b>(
-        &'b self,
-        limits: &'b [Standing],
-        at: Timestamp,
-    ) -> impl Iterator<Item = Counted<'b>> {
-        limits.iter().filter_map(move |standing| {
-            let account = &self.memory.accounts.get(&standing.account)?.label;
-            let Standing { limit, observe, posted, pending, window, .. } = *standing;
-            Some(Counted { account, limit, observe, posted, pending, window, at })
-        })
-    }
 }
 
-/// One limit, as it stands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
-    account: i64,
+/// One limit, as it stands. It brings its account's name along, so that nothing that is forgotten can drop it.
+#[derive(Clone, Debug)]
+pub(super) struct LimitNow {
+    label: Arc<AccountLabel>,
     limit: Nanodollars,
     observe: bool,
     posted: Nanodollars,
     pending: Nanodollars,
     window: Window,
+}
+
+impl LimitNow {
+    /// As the rules want it, at `at`.
+    pub(super) fn counted(&self, at: Timestamp) -> Counted<'_> {
+        let Self { ref label, limit, observe, posted, pending, window } = *self;
+        Counted { account: label, limit, observe, posted, pending, window, at }
+    }
 }
