@@ -12,7 +12,7 @@ import json
 import math
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +21,10 @@ PRICES = Path(__file__).with_name("prices.json")
 # What an answer calls the tier that has no suffix in the price file.
 STANDARD = {None, "", "auto", "default", "standard", "standard_only", "on_demand"}
 SUFFIXES = {"batch": "_batches", "flex": "_flex", "priority": "_priority", "ultrafast": "_ultrafast"}
+# Cheaper than the standard tier: asking for one is no proof of having got it.
+CHEAPER = {"batch", "flex"}
+# What OpenAI names in its answer, if it was asked for. Every other answer of OpenAI's is of the standard tier.
+SERVED = {"flex", "priority"}
 # The mock answers with at most so many search items, whatever it is told.
 SEARCHES_SHOWN_MAX = 100
 
@@ -69,8 +73,10 @@ def cost(model, usage, tier=None, speed=None, geo=None, prices=None):
         for kind in ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
     )
     factors = entry.get("provider_specific_entry", {})
-    tokens *= factors.get("fast", 1) if speed == "fast" else 1
-    tokens *= factors.get("us", 1) if geo == "us" else 1
+    for name, asked_for in (("fast", speed), ("us", geo)):
+        if asked_for == name and name not in factors:
+            raise Unbillable(f"{model} has no price for {name}")
+        tokens *= factors[name] if asked_for == name else 1
     dollars = tokens + usage.web_searches * search_price(entry, model, usage.web_searches)
     return math.ceil(dollars * NANO)
 
@@ -154,8 +160,8 @@ def dig(value, keys):
 def bill(request, prices=None):
     """Nano-dollars of one entry of the mock provider's `GET /mock/requests`.
 
-    Model, tier, speed and place of the answer are read from the request's `x-mock-*` headers; what was set with
-    `PUT /mock/defaults` is not in the entry.
+    Model, tier, speed and place of the answer are read from the request's `x-mock-*` headers, else from what the mock does
+    without them; what was set with `PUT /mock/defaults` is not in the entry.
     """
     path, status = request["path"], request["status"]
     if request["method"] != "POST" or path.endswith("/count_tokens"):
@@ -168,20 +174,43 @@ def bill(request, prices=None):
         raise Unbillable(f"request {request['number']} was answered without usage")
     told = dict(request["headers"])
     anthropic = path.endswith("/messages")
-    return cost(
-        told.get("x-mock-model") or asked_model(request),
-        shown(path, request["usage"]),
-        tier=told.get("x-mock-tier"),
+    price = functools.partial(
+        cost,
+        told.get("x-mock-model") or asked(request, "model"),
+        replace(shown(path, request["usage"]), **searches_asked(request)),
         speed=told.get("x-mock-speed") if anthropic else None,
         geo=told.get("x-mock-geo") if anthropic else None,
         prices=prices,
     )
+    # The dearest of what the tier may have been.
+    return max(price(tier=tier) for tier in tiers(request, told.get("x-mock-tier")))
 
 
-def asked_model(request):
+def asked(request, field):
     if not isinstance(request["body"], dict):
-        raise Unbillable(f"request {request['number']}: its body was too large to keep, so its model is not known")
-    return request["body"]["model"]
+        raise Unbillable(f"request {request['number']}: its body was too large to keep, so its {field} is not known")
+    return request["body"].get(field)
+
+
+def tiers(request, told):
+    """The tiers that the request may have been served in: one, if the answer names it."""
+    path = request["path"]
+    if told or path.endswith("/messages"):
+        return [told]
+    if path.endswith("/embeddings"):
+        return [None]
+    tier = asked(request, "service_tier")
+    if not path.startswith("/v1beta/") and not asked(request, "model").startswith("claude-"):
+        return [tier if tier in SERVED else None]
+    # The OpenAI-compatible chat of Anthropic and Google names none.
+    return [None] if tier in CHEAPER else [None, tier]
+
+
+def searches_asked(request):
+    """Chat completions search once for each answer if they are asked to, and no usage tells it."""
+    if not request["path"].endswith("/chat/completions") or asked(request, "web_search_options") is None:
+        return {}
+    return {"web_searches": asked(request, "n") or 1}
 
 
 def shown(path, tokens):

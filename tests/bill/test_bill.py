@@ -118,6 +118,40 @@ def test_a_record_is_priced_as_its_answer_names_it():
     assert bill.total([record(), chat]) == bill.bill(record()) + bill.bill(chat)
 
 
+@pytest.mark.parametrize(
+    ("path", "model", "tier", "told", "priced"),
+    [
+        ("/v1/chat/completions", "gpt-5.2", "flex", None, "flex"),
+        ("/v1/chat/completions", "gpt-5.2", "flex", "default", None),
+        ("/v1/chat/completions", "gpt-5.2", "priority", None, "priority"),
+        ("/v1/chat/completions", "gpt-5.2", "batch", None, None),
+        ("/v1/responses", "gpt-5.2", "flex", None, "flex"),
+        # Silent answers: a cheaper tier does not count, a dearer one does.
+        ("/v1/chat/completions", "claude-opus-5", "batch", None, None),
+        ("/v1/chat/completions", "claude-opus-5", "batch", "batch", "batch"),
+        ("/v1/chat/completions", "claude-opus-5", "auto", None, None),
+        ("/v1beta/openai/chat/completions", "gemini-2.5-flash", "flex", None, None),
+        ("/v1beta/openai/chat/completions", "gemini-2.5-flash", "flex", "flex", "flex"),
+        ("/v1beta/openai/chat/completions", "gemini-2.5-flash", "priority", None, "priority"),
+        # Anthropic's own API always names one.
+        ("/v1/messages", "claude-opus-5", "auto", None, None),
+    ],
+)
+def test_a_cheaper_tier_counts_only_where_the_answer_names_it(path, model, tier, told, priced):
+    headers = [["x-mock-tier", told]] if told else []
+    request = record(path=path, body={"model": model, "service_tier": tier}, headers=headers)
+    assert bill.bill(request) == cost(model, bill.shown(path, TOKENS), tier=priced)
+    standard = cost(model, bill.shown(path, TOKENS))
+    assert (bill.bill(request) == standard) == (priced is None)
+
+
+@pytest.mark.parametrize(("options", "n", "searches"), [({}, None, 1), ({}, 1, 1), ({"x": 1}, 3, 3), (None, 3, 0)])
+def test_a_chat_that_is_asked_to_search_has_searched_once_for_each_answer(options, n, searches):
+    request = record(path="/v1/chat/completions", body={"model": "gpt-5.2", "web_search_options": options, "n": n})
+    plain = cost("gpt-5.2", bill.shown(request["path"], TOKENS))
+    assert bill.bill(request) == plain + searches * 10_000_000
+
+
 def test_what_is_free():
     for free in (
         record(path="/v1/messages/count_tokens", usage=None),
@@ -134,6 +168,8 @@ def test_the_unknown_is_refused_never_zero():
         record(status=None),
         record(body=None),
         record(body={"model": "gpt-unheard-of"}),
+        record(body={"model": "claude-opus-4-6"}, headers=[["x-mock-speed", "fast"]]),
+        record(body={"model": "claude-haiku-4-5"}, headers=[["x-mock-geo", "us"]]),
         record(answer={"state": "cut", "bytes": 1, "chunks": 1}),
         record(answer={"state": "client_left", "bytes": 1, "chunks": 1}),
         record(path="/v1/chat/completions", usage=TOKENS | {"web_searches": 1}),
