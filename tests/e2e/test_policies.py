@@ -33,7 +33,7 @@ def test_a_tag_of_the_key_is_a_tag_of_its_requests(stack):
 
 EXTRAS = {
     # what is forbidden: a request that asks for it, and one that does not
-    "fast_mode": ({"model": "claude-opus-4-6", "speed": "fast"}, {"model": "claude-opus-4-6"}),
+    "fast_mode": ({"model": "claude-opus-5", "speed": "fast"}, {"model": "claude-opus-5"}),
     "priority_tier": ({"service_tier": "priority"}, {"service_tier": "default"}),
     "inference_geo": ({"model": "claude-opus-4-6", "inference_geo": "us"}, {"model": "claude-opus-4-6"}),
     "long_context": ({"model": "claude-sonnet-4-6", "messages": LONG}, {"model": "claude-sonnet-4-6"}),

@@ -23,6 +23,8 @@ MESSAGES_MODELS = [
     "claude-opus-5-5",
     "claude-fable-5-1",
 ]
+# An alias that the price file has not.
+DATED = {"claude-sonnet-4": "claude-sonnet-4-20250514"}
 CHAT_MODELS = [
     "gpt-4.1-mini",
     "gpt-4.1",
@@ -95,8 +97,7 @@ class Request:
 
     def tier(self, model: str, names: list[str]) -> None:
         """Sometimes a tier that the provider serves this model in."""
-        model = {"claude-sonnet-4": "claude-sonnet-4-20250514"}.get(model, model)
-        prices = bill.load_prices()[model]
+        prices = bill.load_prices()[DATED.get(model, model)]
         names = [n for n in names if n not in bill.SUFFIXES or f"input_cost_per_token{bill.SUFFIXES[n]}" in prices]
         if self.draw.random() < 0.4:
             self.headers["x-mock-tier"] = self.draw.choice(names)
@@ -105,12 +106,13 @@ class Request:
         self.usage(searches=True)
         draw, headers = self.draw, self.headers
         headers["anthropic-version"] = "2023-06-01"
-        if draw.random() < 0.15:
-            headers["x-mock-speed"] = draw.choice(["fast", "standard"])
-        if draw.random() < 0.15:
-            headers["x-mock-geo"] = draw.choice(["us", "global"])
+        model = draw.choice(MESSAGES_MODELS)
+        factors = bill.load_prices()[DATED.get(model, model)].get("provider_specific_entry", {})
+        for name, special, usual in [("speed", "fast", "standard"), ("geo", "us", "global")]:
+            if draw.random() < 0.3:
+                headers[f"x-mock-{name}"] = special if special in factors else usual
         body = {
-            "model": draw.choice(MESSAGES_MODELS),
+            "model": model,
             "max_tokens": draw.randint(1, 4_000),
             "messages": [{"role": "user", "content": "x" * draw.randint(1, 3_000)}],
             "stream": draw.random() < 0.6,
