@@ -109,7 +109,7 @@ class Request:
         model = draw.choice(MESSAGES_MODELS)
         factors = bill.load_prices()[DATED.get(model, model)].get("provider_specific_entry", {})
         for name, special, usual in [("speed", "fast", "standard"), ("geo", "us", "global")]:
-            if draw.random() < 0.3:
+            if draw.random() < 0.4:
                 headers[f"x-mock-{name}"] = special if special in factors else usual
         body = {
             "model": model,
