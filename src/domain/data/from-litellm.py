@@ -29,7 +29,8 @@ from math import ceil
 
 PROVIDERS = ("anthropic", "openai", "gemini")
 MODES = ("chat", "responses", "embedding", "completion")
-OTHER_MEDIA = re.compile(r"^ft:|audio|tts|image|realtime|live|stream|transcri|whisper|moderation|omni-|lyria|container")
+# Models that search on every chat request are left out, too: their usage does not tell.
+LEFT_OUT = re.compile(r"-search-|^ft:|audio|tts|image|realtime|live|stream|transcri|whisper|moderation|omni-|lyria|container")
 TIERS = {"standard": "", "batch": "_batches", "flex": "_flex", "priority": "_priority", "ultrafast": "_ultrafast"}
 CACHE_WRITES_LONG = ("_above_1hr", "_above_12hr")
 FIELDS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")
@@ -65,7 +66,7 @@ def is_priced(name, entry):
     embedding = entry["mode"] == "embedding"
     needed = ["max_input_tokens", "input_cost_per_token"]
     needed += [] if embedding else ["max_output_tokens", "output_cost_per_token"]
-    return not OTHER_MEDIA.search(name) and all(Decimal(entry.get(field, 0)) > 0 for field in needed)
+    return not LEFT_OUT.search(name) and all(Decimal(entry.get(field, 0)) > 0 for field in needed)
 
 
 def fold_dated_twins(entries):

@@ -39,6 +39,9 @@ impl Bounds {
     }
 }
 
+/// Bytes of text that make one token, as an estimate.
+pub const BYTES_PER_TOKEN: u64 = 3;
+
 /// What the provider adds around every request: role markers, priming, a date.
 const OWN_PROMPT_TOKENS: u64 = 128;
 /// What the provider adds once tools are declared. Anthropic documents up to 804 tokens ("Tool use", pricing table).
@@ -55,6 +58,8 @@ const GEMINI_IMAGE_TOKENS: u64 = 8_256;
 /// How often Anthropic's server-side loop goes round before it pauses the turn ("Server tools", pause_turn). OpenAI
 /// documents no limit; the same is assumed there, and what goes beyond is recorded as an overrun.
 const SERVER_LOOPS_MAX: u64 = 10;
+/// Uses of all tools together beyond this are no bound that anybody means.
+const CALLS_MAX: u64 = 4_096;
 /// `max_tokens` of `/v1/completions` where it is not given ("Create completion").
 const COMPLETIONS_OUTPUT_DEFAULT: u64 = 16;
 
@@ -93,12 +98,23 @@ fn windows(api: Api, body: &Body, model: &Model) -> u64 {
     }
 }
 
+/// What the input will be about, where nobody says what it was: a token for every three bytes, which is a little less than
+/// the four of English prose because code and JSON run shorter. Where the bytes say nothing, the bound itself.
+pub fn input_estimate(body: &Body, bounds: &Bounds) -> u64 {
+    let features = &body.features;
+    if features.content_elsewhere || features.images > 0 || calls_max(body) > 1 {
+        bounds.input
+    } else {
+        body.bytes.div_ceil(BYTES_PER_TOKEN).min(bounds.input)
+    }
+}
+
 /// How often the provider may call the model for one request.
 fn calls_max(body: &Body) -> u64 {
     let features = &body.features;
     let tool_calls =
         if features.server_tools { features.server_tool_uses_max.unwrap_or(SERVER_LOOPS_MAX) } else { 0 };
-    1_u64.saturating_add(tool_calls).saturating_add(u64::from(features.compaction))
+    1_u64.saturating_add(tool_calls.min(CALLS_MAX)).saturating_add(u64::from(features.compaction))
 }
 
 fn in_the_body(body: &Body, model: &Model) -> u64 {

@@ -199,6 +199,8 @@ pub struct Admission {
     pub fallback_models: Vec<ModelName>,
     /// The most that it can use.
     pub bounds: Bounds,
+    /// What its input is, as an estimate.
+    pub input_estimate: u64,
     /// Tags of the key, the headers and the body.
     pub tags: Vec<Tag>,
 }
@@ -217,11 +219,17 @@ pub fn admit(
 ) -> Result<Admission, Denial> {
     let judge = |name: &str| judge_model(policy, catalogue, upstreams, api, name);
     let model = judge(&body.model)?;
-    let mut bounds = bounds::of(api, body, model);
+    let bounds_of = |model: &Model| match client.context_window {
+        Some(wider) if wider > model.context_window => {
+            bounds::of(api, body, &Model { context_window: wider, ..model.clone() })
+        }
+        _ => bounds::of(api, body, model),
+    };
+    let mut bounds = bounds_of(model);
     let mut fallback_models = Vec::new();
     for name in &body.fallback_models {
         let fallback = judge(name)?;
-        bounds = bounds.max(bounds::of(api, body, fallback));
+        bounds = bounds.max(bounds_of(fallback));
         fallback_models.push(fallback.name.clone());
     }
     if let Some(extra) = policy.forbidden_extra(&body.modifiers, &bounds) {
@@ -234,7 +242,8 @@ pub fn admit(
     if let Some(missing) = policy.missing_tag(&tags) {
         return Err(Denial::TagMissing(Some(missing.clone())));
     }
-    Ok(Admission { model: model.clone(), fallback_models, bounds, tags })
+    let input_estimate = bounds::input_estimate(body, &bounds);
+    Ok(Admission { model: model.clone(), fallback_models, bounds, input_estimate, tags })
 }
 
 /// Judges a model that a request names.

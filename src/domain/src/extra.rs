@@ -1,7 +1,7 @@
 //! What of a request costs more than its model alone, and can be forbidden like a model.
 
 use crate::bounds::Bounds;
-use crate::price::Modifiers;
+use crate::price::{CHEAPER_TIERS, Modifiers, STANDARD};
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,15 +14,12 @@ pub enum Extra {
     PriorityTier,
     /// Inference bound to a region.
     InferenceGeo,
-    /// A request that may have more than [`LONG_CONTEXT_TOKENS`] of input.
+    /// A request that may have more than [`LONG_CONTEXT_TOKENS`] tokens of input.
     LongContext,
 }
 
-/// Beyond this many input tokens providers price a request as long: the lowest of their thresholds.
+/// Beyond this many input tokens a request is long: the threshold at which most providers begin to ask more.
 pub const LONG_CONTEXT_TOKENS: u64 = 200_000;
-
-/// Service tiers that cost no more than the standard one.
-const CHEAP_TIERS: [&str; 7] = ["auto", "default", "standard", "standard_only", "on_demand", "flex", "batch"];
 
 impl Extra {
     /// Every extra.
@@ -45,7 +42,10 @@ impl Extra {
         };
         match self {
             Self::FastMode => other(&modifiers.speed, &["standard"]),
-            Self::PriorityTier => other(&modifiers.service_tier, &CHEAP_TIERS),
+            Self::PriorityTier => {
+                let tier = modifiers.tier();
+                tier != STANDARD && !CHEAPER_TIERS.contains(&tier)
+            }
             Self::InferenceGeo => other(&modifiers.inference_geo, &["global"]),
             Self::LongContext => bounds.input_per_call > LONG_CONTEXT_TOKENS,
         }

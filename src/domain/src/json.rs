@@ -7,7 +7,7 @@
 
 mod text;
 
-use text::{Scratch, Utf8, plain_run};
+use text::{Scratch, Utf8, plain_run, skip_run};
 
 /// Containers inside one another at most: what serde_json, and hence most of the world, allows.
 pub const DEPTH_MAX: usize = 128;
@@ -334,6 +334,9 @@ impl<F: Copy + 'static> Scanner<F> {
     fn plain_text(&mut self, bytes: &[u8], sink: &mut impl Sink<F>) -> usize {
         if self.utf8.inside() || self.scratch.half_surrogate() {
             return 0;
+        }
+        if self.purpose == Purpose::Skip {
+            return skip_run(bytes);
         }
         let run = plain_run(bytes);
         self.text_bytes(bytes.get(..run).unwrap_or_default(), sink);

@@ -19,6 +19,10 @@ pub const BUILT_IN: &str = include_str!("../data/price-book.json");
 /// The service tier of a rate where none is named.
 pub const STANDARD: &str = "standard";
 
+/// Service tiers that cost less than the standard one wherever they exist; a provider that does not have one for a model
+/// serves it as standard.
+pub const CHEAPER_TIERS: [&str; 2] = ["batch", "flex"];
+
 /// What the rates of one model are, for one service tier from one size of request on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rate {
@@ -67,6 +71,9 @@ pub enum PriceError {
     /// The model is not in the book.
     #[error("the model has no price")]
     UnknownModel,
+    /// The request asks for a service tier, a speed or a region that the model has no price for.
+    #[error("the model has no price for this service tier, speed or region")]
+    UnknownModifier,
     /// Web searches were used, or may be, and the model has no price for them.
     #[error("the model has no price for web searches")]
     NoWebSearchPrice,
@@ -177,14 +184,15 @@ impl PriceBook {
         prices.total(tokens, part.usage.web_searches, &prices.factors(part.modifiers))
     }
 
-    /// Whether the book has rates of its own for the model and the service tier, instead of the standard ones.
+    /// Whether the book has a price of its own for the model and everything that is named beside it, instead of the standard one.
     pub fn knows(&self, model: &ModelName, modifiers: &Modifiers) -> bool {
         let tier = modifiers.tier();
-        self.prices.get(model).is_some_and(|prices| prices.rates.iter().any(|rate| rate.tier == tier))
+        self.prices.get(model).is_some_and(|prices| prices.has_tier(tier) && prices.has_factors(modifiers))
     }
 
     /// The most that a request within `bounds` can cost: every token at the dearest class that it can fall into, at the
-    /// dearest size tier that it can reach.
+    /// dearest size tier that it can reach. A cheaper service tier than the standard one is only asked for: the provider may
+    /// not grant it.
     ///
     /// # Errors
     /// [`PriceError`].
@@ -195,16 +203,23 @@ impl PriceBook {
         modifiers: &Modifiers,
     ) -> Result<Nanodollars, PriceError> {
         let prices = self.prices_of(model)?;
+        let tier = modifiers.tier();
+        if !(prices.has_tier(tier) || CHEAPER_TIERS.contains(&tier)) || !prices.has_factors(modifiers) {
+            return Err(PriceError::UnknownModifier);
+        }
         let mut tokens = Picodollars::ZERO;
-        for rate in prices.rates_up_to(modifiers.tier(), bounds.input_per_call)? {
-            tokens = tokens.max(rate.cost_max(bounds)?);
+        for tier in [STANDARD, tier] {
+            for rate in prices.rates_up_to(tier, bounds.input_per_call)? {
+                tokens = tokens.max(rate.cost_max(bounds)?);
+            }
         }
         Ok(prices.total(tokens, bounds.web_searches, &prices.factors(modifiers))?.round_up()?)
     }
 }
 
 impl Modifiers {
-    fn tier(&self) -> &str {
+    /// The service tier, by the price book's name.
+    pub fn tier(&self) -> &str {
         match self.service_tier.as_deref() {
             None | Some("auto" | "default" | "standard_only" | "on_demand") => STANDARD,
             Some(tier) => tier,
@@ -213,9 +228,24 @@ impl Modifiers {
 }
 
 impl ModelPrices {
+    fn has_tier(&self, tier: &str) -> bool {
+        self.rates.iter().any(|rate| rate.tier == tier)
+    }
+
+    /// Whether speed and region are the usual ones, or have a factor.
+    fn has_factors(&self, modifiers: &Modifiers) -> bool {
+        let named = |name: &str, value: &Option<String>, usual: &[&str]| {
+            value.as_deref().is_none_or(|value| {
+                usual.contains(&value) || self.multipliers.contains_key(&format!("{name}:{value}"))
+            })
+        };
+        named("speed", &modifiers.speed, &["standard"])
+            && named("inference_geo", &modifiers.inference_geo, &["global", "not_available"])
+    }
+
     /// The rates of the tier, or the standard ones where the model has none for it, smallest threshold first.
     fn tier_rates(&self, tier: &str) -> impl Iterator<Item = &Rate> {
-        let tier = if self.rates.iter().any(|rate| rate.tier == tier) { tier } else { STANDARD };
+        let tier = if self.has_tier(tier) { tier } else { STANDARD };
         let tier = tier.to_owned();
         self.rates.iter().filter(move |rate| rate.tier == tier)
     }

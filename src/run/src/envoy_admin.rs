@@ -37,7 +37,7 @@ impl EnvoyAdmin {
 
     /// What is still open.
     pub(crate) async fn load(&self) -> io::Result<Load> {
-        let request = http::request("GET", "/stats?filter=(downstream_rq_active|reports_unconfirmed)$")?;
+        let request = http::request("GET", "/stats?filter=(downstream_rq_active$|reports_unconfirmed)")?;
         let (_, body) = http::to_socket(&self.socket, request).await?;
         Ok(parse_load(&String::from_utf8_lossy(&body)))
     }
@@ -49,11 +49,12 @@ fn parse_load(stats: &str) -> Load {
         .filter_map(|line| line.split_once(": "))
         .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
         .collect();
-    let ending =
-        |end: &str| values.iter().filter(|(name, _)| name.ends_with(end)).map(|(_, value)| value).sum();
+    // One of each worker's filter.
+    let sum_of =
+        |part: &str| values.iter().filter(|(name, _)| name.contains(part)).map(|(_, value)| value).sum();
     Load {
         requests: values.get("http.ingress.downstream_rq_active").copied().unwrap_or(0),
-        reports: ending("tollgate.reports_unconfirmed"),
+        reports: sum_of(".tollgate.reports_unconfirmed."),
     }
 }
 
@@ -64,8 +65,8 @@ mod tests {
     #[test]
     fn the_load_is_what_is_open_on_the_ingress_and_unconfirmed() {
         let stats = "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 2\n\
-            wasmcustom.tollgate.reports_unconfirmed: 3\nx: No recorded values\n";
-        assert_eq!(parse_load(stats), Load { requests: 2, reports: 3 });
+            wasmcustom.tollgate.reports_unconfirmed.0a: 3\nwasmcustom.tollgate.reports_unconfirmed.0b: 1\nx: No recorded values\n";
+        assert_eq!(parse_load(stats), Load { requests: 2, reports: 4 });
         assert_eq!(parse_load(""), Load { requests: 0, reports: 0 });
     }
 }

@@ -147,9 +147,9 @@ fn what_may_be_written_to_a_cache() {
 fn absurd_sizes_stay_within_u64() {
     let huge = Model { context_window: u64::MAX, max_output: u64::MAX, ..model(Provider::OpenAi) };
     let mut reader = BodyReader::new(&Operation::Answer(Api::Completions)).unwrap();
-    reader.feed(br#"{"model":"m","prompt":["a","b"],"n":4294967296,"max_tokens":4294967296}"#);
+    reader.feed(br#"{"model":"m","prompt":["a","b"],"n":4096,"max_tokens":4294967296}"#);
     let bounds = of(Api::Completions, &reader.finish().unwrap(), &huge);
-    assert_eq!(bounds.output, u64::MAX);
+    assert_eq!(bounds.output, 2 * 4_096 * (1 << 32));
 }
 
 #[test]
@@ -158,4 +158,26 @@ fn the_larger_bounds_win_field_by_field() {
     let b = Bounds { input: 5, cache_write_1h: 4, ..Bounds::default() };
     let expected = Bounds { input: 5, output: 9, web_searches: 2, cache_write_1h: 4, ..Bounds::default() };
     assert_eq!((a.max(b), b.max(a)), (expected, expected));
+}
+
+#[test]
+fn an_input_that_the_bytes_do_not_bound_is_estimated_at_its_bound() {
+    let table = [
+        (Api::Messages, r#""messages":[{"role":"user","content":"hello"}]"#, false),
+        (Api::Responses, r#""previous_response_id":"resp_1""#, true),
+        (Api::Messages, r#""tools":[{"type":"web_search_20250305","max_uses":2}]"#, true),
+        (
+            Api::ChatCompletions,
+            r#""messages":[{"content":[{"type":"image_url","image_url":{"url":"x"}}]}]"#,
+            true,
+        ),
+    ];
+    for (api, members, at_its_bound) in table {
+        let mut reader = BodyReader::new(&Operation::Answer(api)).unwrap();
+        reader.feed(format!(r#"{{"model":"m",{members}}}"#).as_bytes());
+        let body = reader.finish().unwrap();
+        let bounds = of(api, &body, &model(Provider::OpenAi));
+        let expected = if at_its_bound { bounds.input } else { body.bytes.div_ceil(3) };
+        assert_eq!(input_estimate(&body, &bounds), expected, "{members}");
+    }
 }

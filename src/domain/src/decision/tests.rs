@@ -313,3 +313,15 @@ fn a_forbidden_extra_and_a_missing_tag_are_refused_by_name() {
     assert_eq!(admitted(&forbids, &[], asks), Err(Denial::ExtraForbidden(Some(Extra::PriorityTier))));
     assert!(admitted(&forbids, &[], r#""model":"a","service_tier":"flex""#).is_ok());
 }
+
+#[test]
+fn a_wider_window_that_the_client_asks_for_widens_the_hold() {
+    let bounds = |context_window| {
+        let client = Client { context_window, ..Client::default() };
+        let body = body(Api::Messages, r#""model":"a","mcp_servers":[{}]"#);
+        admit(&policy(&[]), &catalogue(), &Provider::ALL, Api::Messages, &client, &body).unwrap().bounds
+    };
+    assert_eq!(bounds(None).input_per_call, 1_000);
+    assert_eq!(bounds(Some(1_000_000)).input_per_call, 1_000_000);
+    assert_eq!(bounds(Some(500)).input_per_call, 1_000);
+}

@@ -22,6 +22,18 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
     start.saturating_add(tail.iter().take(8).take_while(|b| is_plain(b)).count())
 }
 
+/// How many of the first bytes are plain or short escapes: what a text that nobody asked for mostly is.
+pub(super) fn skip_run(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    loop {
+        rest = rest.get(plain_run(rest)..).unwrap_or_default();
+        match rest {
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => rest = after,
+            _ => return bytes.len().saturating_sub(rest.len()),
+        }
+    }
+}
+
 /// Where in a UTF-8 character the text is: which bytes may come next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Utf8 {

@@ -43,6 +43,15 @@ impl Reading {
     }
 }
 
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The provider has named usage.
+    pub usage_named: bool,
+    /// Bytes of text, thinking and tool arguments that went by.
+    pub output_bytes: u64,
+}
+
 /// Reads one answer.
 #[derive(Debug)]
 pub struct Meter {
@@ -101,6 +110,11 @@ impl Meter {
                 scanner.reset();
             }
         });
+    }
+
+    /// Whether usage has been named, and whether output has been seen: what is asked more often than the rest.
+    pub fn progress(&self) -> Progress {
+        self.reader.progress()
     }
 
     /// What has been read so far.

@@ -242,6 +242,10 @@ impl Reader {
         self.chunk = Chunk::default();
     }
 
+    pub(super) fn progress(&self) -> super::Progress {
+        super::Progress { usage_named: self.counts.input.is_some(), output_bytes: self.output_bytes }
+    }
+
     /// `complete`: a whole JSON answer has been read.
     pub(super) fn reading(&self, complete: bool) -> Reading {
         let web_searches = match self.api {

@@ -176,7 +176,7 @@ fn the_built_in_book_has_the_providers_own_prices() {
 fn every_model_of_the_built_in_book_can_be_held_and_settled() {
     let book = PriceBook::parse(BUILT_IN).unwrap();
     let models = book.catalogue().models();
-    assert!(models.len() >= 150, "{}", models.len());
+    assert!(models.len() >= 140, "{}", models.len());
     for model in models {
         assert!(model.context_window > 0, "{}", model.name);
         assert!(model.max_output > 0 || model.mode == Mode::Embedding, "{}", model.name);
@@ -189,8 +189,13 @@ fn every_model_of_the_built_in_book_can_be_held_and_settled() {
         };
         for tier in ["standard", "batch", "flex", "priority", "ultrafast"] {
             let cost = book.cost(&model.name, &largest, &modifiers(tier, "", "")).unwrap();
-            let hold = book.cost_max(&model.name, &bounds, &modifiers(tier, "", "")).unwrap();
-            assert!(Nanodollars::ZERO < cost && cost <= hold, "{} {tier}", model.name);
+            match book.cost_max(&model.name, &bounds, &modifiers(tier, "", "")) {
+                Ok(hold) => assert!(Nanodollars::ZERO < cost && cost <= hold, "{} {tier}", model.name),
+                Err(error) => {
+                    assert_eq!(error, PriceError::UnknownModifier);
+                    assert!(!book.knows(&model.name, &modifiers(tier, "", "")), "{} {tier}", model.name);
+                }
+            }
         }
     }
 }
@@ -262,4 +267,24 @@ fn the_book_says_whether_it_knows_a_tier() {
     assert!(book.knows(&plain, &modifiers("auto", "", "")));
     assert!(!book.knows(&plain, &modifiers("batch", "", "")));
     assert!(!book.knows(&ModelName::new("missing"), &modifiers("", "", "")));
+}
+
+#[test]
+fn a_hold_is_never_smaller_for_what_is_only_asked_for() {
+    let bounds = Bounds { input: 1000, input_per_call: 1000, output: 10, ..Bounds::default() };
+    let hold = |tier: Option<&str>, speed: Option<&str>, geo: Option<&str>| {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let modifiers = Modifiers { service_tier: own(tier), speed: own(speed), inference_geo: own(geo) };
+        book().cost_max(&ModelName::new("claude-x"), &bounds, &modifiers)
+    };
+    let standard = hold(None, None, None);
+    assert!(standard.is_ok());
+    for tier in ["auto", "standard_only", "batch", "flex"] {
+        assert_eq!(hold(Some(tier), Some("standard"), Some("global")), standard, "{tier}");
+    }
+    for (tier, speed, geo) in
+        [(Some("unheard_of"), None, None), (None, Some("unheard_of"), None), (None, None, Some("unheard_of"))]
+    {
+        assert_eq!(hold(tier, speed, geo), Err(PriceError::UnknownModifier), "{tier:?} {speed:?} {geo:?}");
+    }
 }

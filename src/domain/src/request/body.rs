@@ -298,8 +298,10 @@ struct Tool {
     environment: String,
 }
 
-/// Numbers beyond this are absurd as token or answer counts.
+/// Numbers beyond this are absurd as counts of tokens.
 const COUNT_MAX: u64 = 1 << 32;
+/// Numbers beyond this are absurd as counts of answers, prompts or uses of a tool: each multiplies what the request may cost.
+const TIMES_MAX: u64 = 4_096;
 /// Fallback models at most.
 const FALLBACKS_MAX: usize = 16;
 
@@ -355,9 +357,18 @@ impl Reading {
 
     /// A whole number of tokens, answers or uses. Zero bounds nothing: it counts as not set.
     fn count(&mut self, field: Field, value: Value<'_>) -> Option<u64> {
+        self.number(field, value, COUNT_MAX)
+    }
+
+    /// A whole number of answers or uses.
+    fn times(&mut self, field: Field, value: Value<'_>) -> Option<u64> {
+        self.number(field, value, TIMES_MAX)
+    }
+
+    fn number(&mut self, field: Field, value: Value<'_>, max: u64) -> Option<u64> {
         match value {
             Value::Number(text) => match text.parse::<u64>() {
-                Ok(count) if count <= COUNT_MAX => return Some(count).filter(|count| *count > 0),
+                Ok(count) if count <= max => return Some(count).filter(|count| *count > 0),
                 _ => self.wrong(field, "must be a whole number, not negative and not absurdly large"),
             },
             Value::Null => {}
@@ -427,6 +438,9 @@ impl Reading {
         if let Some(denial) = self.denial {
             return Err(denial);
         }
+        if self.prompts > TIMES_MAX {
+            return Err(Denial::Field { name: "prompt", why: "holds too many prompts" });
+        }
         let (model, model_span) = self.model.ok_or(Denial::Field { name: "model", why: "is missing" })?;
         if let Some(calls) = self.max_tool_calls.filter(|_| self.features.server_tools) {
             self.features.server_tool_uses_max = Some(calls);
@@ -475,9 +489,9 @@ impl Sink<Field> for Reading {
                 let count = self.count(field, value);
                 self.raise_output(count);
             }
-            Field::MaxToolCalls => self.max_tool_calls = self.count(field, value),
-            Field::Choices => self.choices = self.count(field, value).unwrap_or(1),
-            Field::BestOf => self.best_of = self.count(field, value).unwrap_or(1),
+            Field::MaxToolCalls => self.max_tool_calls = self.times(field, value),
+            Field::Choices => self.choices = self.times(field, value).unwrap_or(1),
+            Field::BestOf => self.best_of = self.times(field, value).unwrap_or(1),
             // A list of numbers is one prompt of token ids; a list of texts or lists is so many prompts.
             Field::PromptItem if matches!(value, Value::Number(_)) => {}
             Field::PromptItem => self.prompts = self.prompts.saturating_add(1),
@@ -514,7 +528,7 @@ impl Sink<Field> for Reading {
             Field::CacheRetention => self.features.cache_1h |= value != Value::Null,
             Field::Tool => self.tool = Tool::default(),
             Field::ToolType => self.tool.kind = self.text(field, value).unwrap_or_default(),
-            Field::ToolMaxUses => self.tool.max_uses = self.count(field, value),
+            Field::ToolMaxUses => self.tool.max_uses = self.times(field, value),
             Field::ToolEnvironment => self.tool.environment = self.text(field, value).unwrap_or_default(),
             Field::McpServer => {
                 self.features.server_tools = true;

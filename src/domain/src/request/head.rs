@@ -74,6 +74,8 @@ pub struct Client {
     pub session: Option<String>,
     /// Tags from headers.
     pub tags: Vec<Tag>,
+    /// A context window that the client asks for, wider than the model's usual one.
+    pub context_window: Option<u64>,
 }
 
 /// Whose shape an answer to this head has, whatever else is wrong with it.
@@ -210,7 +212,19 @@ fn client(head: &Head<'_>) -> Result<Client, Denial> {
     let session = header(head, "x-claude-code-session-id")
         .chain(header(head, "session_id"))
         .chain(header(head, "session-id"));
-    Ok(Client { product, codex: is_codex(head), session: session.filter_map(name).next(), tags })
+    Ok(Client {
+        product,
+        codex: is_codex(head),
+        session: session.filter_map(name).next(),
+        tags,
+        context_window: context_window(head),
+    })
+}
+
+/// Anthropic's beta of a window of a million tokens ("Context windows", `context-1m-2025-08-07`).
+fn context_window(head: &Head<'_>) -> Option<u64> {
+    let mut betas = header(head, "anthropic-beta").flat_map(|line| line.split(|b| *b == b','));
+    betas.any(|beta| beta.trim_ascii().starts_with(b"context-1m")).then_some(1_000_000)
 }
 
 /// Adds a tag that is not there yet.
@@ -299,7 +313,7 @@ fn bearer(line: &[u8]) -> &[u8] {
 /// Whether a request header stays behind: credentials, our own, what could steer Envoy or name another account of the
 /// provider, and what would make the answer unreadable.
 pub fn stays_behind(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["x-envoy-", "x-forwarded-", "x-tollgate-", "x-litellm-"];
+    const PREFIXES: [&str; 5] = ["x-goog-", "x-envoy-", "x-forwarded-", "x-tollgate-", "x-litellm-"];
     const NAMES: [&str; 16] = [
         "accept-encoding",
         "api-key",

@@ -1,6 +1,6 @@
 //! Calls to the ledger, and carrying out what an exchange asks for.
 
-use super::{Shared, log, now};
+use super::{Shared, log, metrics, now};
 use crate::machine::reports::Batch;
 use crate::machine::{Call, Effect, Exchange, Forward};
 use prost::Message;
@@ -41,6 +41,18 @@ const INTERNAL: u32 = 13;
 /// Pause after the ledger did not take reports.
 const REPORTS_PAUSE_MS: i64 = 200;
 
+/// Calls the ledger in the root's name, so that Envoy answers whatever becomes of the stream: the SDK remembers every call until
+/// it is answered, and Envoy answers none of a stream that has gone.
+fn dispatch_for(shared: &Shared, id: u32, driver: Driver, method: &str, message: &[u8]) -> Option<u32> {
+    if driver == Driver::Root {
+        return dispatch(shared, method, message);
+    }
+    hostcalls::set_effective_context(shared.root_id).ok()?;
+    let token = dispatch(shared, method, message);
+    hostcalls::set_effective_context(id).ok()?;
+    token
+}
+
 fn dispatch(shared: &Shared, method: &str, message: &[u8]) -> Option<u32> {
     let (cluster, timeout_ms) = {
         let vm = shared.vm.borrow();
@@ -62,8 +74,10 @@ pub(super) fn perform(
         match effect {
             Effect::Call(call) => {
                 let sent = match &call {
-                    Call::Lookup(request) => dispatch(shared, "Lookup", &request.encode_to_vec()),
-                    Call::Hold(request) => dispatch(shared, "Hold", &request.encode_to_vec()),
+                    Call::Lookup(request) => {
+                        dispatch_for(shared, id, driver, "Lookup", &request.encode_to_vec())
+                    }
+                    Call::Hold(request) => dispatch_for(shared, id, driver, "Hold", &request.encode_to_vec()),
                 };
                 match (sent, call) {
                     (Some(token), Call::Lookup(_)) => remember(shared, token, Pending::Lookup(id)),
@@ -75,7 +89,10 @@ pub(super) fn perform(
                     }
                 }
             }
-            Effect::Respond(answer) => in_place_of(shared, id, driver, || respond(&answer)),
+            Effect::Respond(answer) => {
+                shared.counters.refused.add(usize::from(answer.status >= 400));
+                in_place_of(shared, id, driver, || respond(&answer));
+            }
             Effect::Forward(forward) => in_place_of(shared, id, driver, || go_on(&forward, driver)),
         }
     }
@@ -83,6 +100,13 @@ pub(super) fn perform(
 
 fn remember(shared: &Shared, token: u32, pending: Pending) {
     shared.pending.borrow_mut().insert(token, pending);
+}
+
+/// Forgets the calls of a stream that has gone.
+pub(super) fn forget(shared: &Shared, id: u32) {
+    let of_it =
+        |pending: &Pending| matches!(pending, Pending::Lookup(other) | Pending::Hold(other) if *other == id);
+    shared.pending.borrow_mut().retain(|_, pending| !of_it(pending));
 }
 
 fn in_place_of(shared: &Shared, id: u32, driver: Driver, act: impl FnOnce()) {
@@ -154,7 +178,7 @@ pub(super) fn answered(shared: &Rc<Shared>, token: u32, status: u32, bytes: usiz
         Pending::Hold(id) => exchange_answered(shared, id, status, from_root, |exchange, shared| {
             let response = v1::HoldResponse::decode(message?.as_slice()).ok()?;
             let (effects, rejected) = exchange.hold_answered(&mut shared.vm.borrow_mut(), response, now());
-            log_rejected(&rejected);
+            note_rejected(shared, &rejected);
             Some(effects)
         }),
     }
@@ -184,7 +208,7 @@ fn reports_answered(shared: &Shared, batch: Batch, message: Option<Vec<u8>>) {
     match response {
         Some(response) => {
             let rejected = shared.vm.borrow_mut().confirm(batch, &response.outcomes);
-            log_rejected(&rejected);
+            note_rejected(shared, &rejected);
         }
         None => {
             shared.vm.borrow_mut().reports.put_back(batch);
@@ -193,9 +217,10 @@ fn reports_answered(shared: &Shared, batch: Batch, message: Option<Vec<u8>>) {
     }
 }
 
-fn log_rejected(rejected: &[v1::ReportOutcome]) {
+fn note_rejected(shared: &Shared, rejected: &[v1::ReportOutcome]) {
+    shared.counters.rejected.add(rejected.len());
     for outcome in rejected {
-        let hold: String = outcome.hold_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hold = metrics::hex(&outcome.hold_id);
         log(
             LogLevel::Error,
             &format!("tollgate: the ledger rejects a report of hold {hold}: {}", outcome.reason),

@@ -112,13 +112,14 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_headers(&mut self, _: usize, complete: bool) -> Action {
-        let Some((_, exchange)) = self.parts() else { return Action::Continue };
+        let Some((shared, exchange)) = self.parts() else { return Action::Continue };
         let Some(headers) = headers(MapType::HttpResponseHeaders) else { return Action::Continue };
         let status = pseudo(&headers, ":status").parse().unwrap_or(0);
         let head = exchange.borrow_mut().answer_head(status, &headers, &code_details(), complete, now());
         match head {
             None => Action::Continue,
             Some(AnswerHead::Replace(answer)) => {
+                shared.counters.credential_refused.add(1);
                 log(LogLevel::Error, "tollgate: a provider refuses this installation's credential");
                 calls::respond(&answer);
                 Action::Pause
@@ -145,7 +146,7 @@ impl HttpContext for Http {
         } else {
             Vec::new()
         };
-        if let Some(passed) = answering.body(&chunk, complete)
+        if let Some(passed) = answering.body(&chunk, complete, now())
             && passed != chunk
             && hostcalls::set_buffer(BufferType::HttpResponseBody, 0, bytes, &passed).is_err()
         {
@@ -166,7 +167,10 @@ impl HttpContext for Http {
     fn on_log(&mut self) {
         let Some((shared, exchange)) = self.parts() else { return };
         shared.exchanges.borrow_mut().remove(&self.id);
-        exchange.borrow_mut().end(&mut shared.vm.borrow_mut(), &code_details(), now());
+        // A call whose stream has gone is never answered here.
+        calls::forget(&shared, self.id);
+        let estimated = exchange.borrow_mut().end(&mut shared.vm.borrow_mut(), &code_details(), now());
+        shared.counters.estimated.add(usize::from(estimated));
         self.exchange = None;
     }
 }

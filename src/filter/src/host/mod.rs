@@ -1,10 +1,12 @@
 //! The only place that knows proxy-wasm: callbacks become events, effects become host calls.
 //!
-//! The SDK's trait methods unwrap what the host answers, so everything here goes by `hostcalls`, whose errors are values.
+//! The SDK's trait methods unwrap what the host answers, so everything here goes by `hostcalls`, which gives the errors that a
+//! filter can meet as values; on answers that no host may give it panics, and Envoy replaces the VM.
 //! What all contexts of a VM share lives behind `RefCell`s that are never borrowed across a host call.
 
 mod calls;
 mod http;
+mod metrics;
 mod random;
 mod shared_data;
 
@@ -13,9 +15,10 @@ use crate::machine::ring::Ring;
 use crate::machine::{Exchange, Vm};
 use calls::Pending;
 use http::Http;
+use metrics::{Counters, Gauge};
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{BufferType, ContextType, LogLevel, MetricType};
+use proxy_wasm::types::{BufferType, ContextType, LogLevel};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -40,7 +43,18 @@ struct Shared {
     pending: RefCell<BTreeMap<u32, Pending>>,
     /// No reports are sent before, because the ledger did not answer the last ones.
     reports_after: Cell<Timestamp>,
+    counters: Counters,
 }
+
+/// Gauges of each VM by its name; whoever reads them sums them up.
+#[derive(Default)]
+struct Metrics {
+    unconfirmed: Option<Gauge>,
+    open: Option<Gauge>,
+}
+
+const UNCONFIRMED: &str = "tollgate.reports_unconfirmed";
+const OPEN: &str = "tollgate.requests_open";
 
 /// The root context: settings, the passing of time, and the reports.
 struct Root {
@@ -52,33 +66,6 @@ struct Root {
 
 /// How often a VM shows that it lives.
 const BEAT_MS: i64 = 1_000;
-
-/// Gauges over all workers: each VM adds its part.
-#[derive(Default)]
-struct Metrics {
-    unconfirmed: Option<Gauge>,
-    open: Option<Gauge>,
-}
-
-struct Gauge {
-    id: u32,
-    shown: i64,
-}
-
-impl Gauge {
-    fn define(name: &str) -> Option<Self> {
-        let id = hostcalls::define_metric(MetricType::Gauge, name).ok()?;
-        Some(Self { id, shown: 0 })
-    }
-
-    fn show(&mut self, value: u64) {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        let change = value.saturating_sub(self.shown);
-        if change != 0 && hostcalls::increment_metric(self.id, change).is_ok() {
-            self.shown = value;
-        }
-    }
-}
 
 /// Now. Envoy always knows; if it did not, everything remembered would look old, which is safe.
 fn now() -> Timestamp {
@@ -106,8 +93,8 @@ impl Root {
             .map_err(|_| "the host gives no ticks")?;
         let ring = Ring::new(Box::new(shared_data::Envoy), config.slots, nonce);
         self.metrics = Metrics {
-            unconfirmed: Gauge::define("tollgate.reports_unconfirmed"),
-            open: Gauge::define("tollgate.requests_open"),
+            unconfirmed: Gauge::define(&format!("{UNCONFIRMED}.{}", metrics::hex(&nonce))),
+            open: Gauge::define(&format!("{OPEN}.{}", metrics::hex(&nonce))),
         };
         self.shared = Some(Rc::new(Shared {
             root_id: self.id,
@@ -115,6 +102,7 @@ impl Root {
             exchanges: RefCell::default(),
             pending: RefCell::default(),
             reports_after: Cell::new(Timestamp::new(0)),
+            counters: Counters::define(),
         }));
         Ok(())
     }
@@ -144,7 +132,12 @@ impl RootContext for Root {
         let now = now();
         if !(0..BEAT_MS).contains(&now.since_ms(self.beat_at)) {
             self.beat_at = now;
-            let adopted = shared.vm.borrow_mut().beat();
+            let (adopted, dead) = shared.vm.borrow_mut().beat();
+            for nonce in &dead {
+                // Its reports are ours now, and so is their part of the sum.
+                metrics::clear(&format!("{UNCONFIRMED}.{}", metrics::hex(nonce)));
+                metrics::clear(&format!("{OPEN}.{}", metrics::hex(nonce)));
+            }
             if adopted > 0 {
                 log(LogLevel::Warn, &format!("tollgate: reporting {adopted} requests that a lost VM left"));
             }

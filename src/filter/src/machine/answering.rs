@@ -33,9 +33,11 @@ pub struct Answering {
     reader: Reader,
     api: Api,
     bounds: Bounds,
-    body_bytes: u64,
+    input_estimate: u64,
     forwarded_at: Timestamp,
     first_byte_at: Option<Timestamp>,
+    /// When the first visible output came.
+    first_word_at: Option<Timestamp>,
     status: Option<u16>,
     source: Option<Source>,
     meter: Option<Meter>,
@@ -54,7 +56,6 @@ impl Answering {
         id: HoldId,
         reader: Reader,
         api: Api,
-        body_bytes: u64,
         admission: &Admission,
         withholds: bool,
         now: Timestamp,
@@ -65,9 +66,10 @@ impl Answering {
             reader,
             api,
             bounds: admission.bounds,
-            body_bytes,
+            input_estimate: admission.input_estimate,
             forwarded_at: now,
             first_byte_at: None,
+            first_word_at: None,
             status: None,
             source: None,
             meter: None,
@@ -128,9 +130,12 @@ impl Answering {
     }
 
     /// More of the answer has come. Gives what goes on instead, if that differs.
-    pub fn body(&mut self, bytes: &[u8], complete: bool) -> Option<Vec<u8>> {
+    pub fn body(&mut self, bytes: &[u8], complete: bool, now: Timestamp) -> Option<Vec<u8>> {
         if let Some(meter) = &mut self.meter {
             meter.feed(bytes);
+            if self.first_word_at.is_none() && meter.progress().output_bytes > 0 {
+                self.first_word_at = Some(now);
+            }
         }
         self.complete |= complete;
         let withhold = self.withhold.as_mut()?;
@@ -154,14 +159,12 @@ impl Answering {
     /// that it still flows.
     pub(super) fn sign_of_life(&mut self, heartbeat_ms: i64, now: Timestamp) -> Option<(u64, Event)> {
         let due = !(0..heartbeat_ms).contains(&now.since_ms(self.reported_at));
-        let news = !self.input_reported && self.meter.is_some();
+        let named = self.meter.as_ref().is_some_and(|meter| meter.progress().usage_named);
+        let news = named && !self.input_reported;
         if self.complete || !(due || news) {
             return None;
         }
         let reading = self.reading();
-        if !due && reading.usage.is_none() {
-            return None;
-        }
         self.input_reported |= reading.usage.is_some();
         self.reported_at = now;
         self.sequence = self.sequence.saturating_add(1);
@@ -187,7 +190,8 @@ impl Answering {
             complete: self.complete,
             source,
             bounds: &self.bounds,
-            body_bytes: self.body_bytes,
+            input_estimate: self.input_estimate,
+            unseen_ms: since(self.first_word_at.unwrap_or(now)),
             duration_ms: since(now),
             first_byte_ms: self.first_byte_at.map_or(0, since),
             readable: self.readable,

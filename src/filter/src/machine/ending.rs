@@ -59,8 +59,10 @@ pub struct Forwarded<'a> {
     pub source: Source,
     /// What the request may use at most.
     pub bounds: &'a Bounds,
-    /// Bytes of the request's body.
-    pub body_bytes: u64,
+    /// What its input is, as an estimate.
+    pub input_estimate: u64,
+    /// Milliseconds from forwarding to the first visible output, or to now where none came.
+    pub unseen_ms: u64,
     /// Milliseconds from forwarding to now.
     pub duration_ms: u64,
     /// Milliseconds from forwarding to the answer's first byte.
@@ -121,8 +123,8 @@ fn settlement(forwarded: &Forwarded<'_>, end: End, charge: Charge) -> Settlement
         estimate::usage(Observed {
             reading,
             bounds: forwarded.bounds,
-            body_bytes: forwarded.body_bytes,
-            elapsed_ms: forwarded.duration_ms,
+            input_estimate: forwarded.input_estimate,
+            unseen_ms: forwarded.unseen_ms,
         })
     };
     Settlement {
@@ -212,7 +214,8 @@ mod tests {
                 complete,
                 source,
                 bounds: &Bounds::default(),
-                body_bytes: 0,
+                input_estimate: 0,
+                unseen_ms: 0,
                 duration_ms: 0,
                 first_byte_ms: 0,
                 readable: true,

@@ -222,8 +222,9 @@ impl Exchange {
         if self.buffered.saturating_add(length) > vm.config.body_bytes_max {
             return self.refuse(vm, &Denial::BodyTooLarge);
         }
+        let known = !matches!(self.phase, Phase::Calling(Asked { what: What::Lookup, .. }));
         if let Some(key) = &self.key
-            && !vm.buffered.take(key, length)
+            && !vm.buffered.take(key, length, known)
         {
             return self.refuse(vm, &Denial::Overloaded);
         }
@@ -524,8 +525,7 @@ impl Exchange {
         };
         let forward = self.forward(&held.admission.model, &body);
         let withholds = self.asks_for_usage(&body);
-        self.answering =
-            Some(Answering::new(self.id, self.reader, api, body.bytes, &held.admission, withholds, now));
+        self.answering = Some(Answering::new(self.id, self.reader, api, &held.admission, withholds, now));
         self.go_on(vm, forward)
     }
 
@@ -613,16 +613,19 @@ impl Exchange {
         self.answering.as_mut()
     }
 
-    /// The exchange is over, however it came to that. `details` are Envoy's `response.code_details`.
-    pub fn end(&mut self, vm: &mut Vm, details: &str, now: Timestamp) {
+    /// The exchange is over, however it came to that. `details` are Envoy's `response.code_details`. Gives whether its charge is
+    /// not what the provider named.
+    pub fn end(&mut self, vm: &mut Vm, details: &str, now: Timestamp) -> bool {
         if let Some(batch) = self.riding.take() {
             vm.reports.put_back(batch);
         }
         self.release_buffer(vm);
+        let mut estimated = false;
         let held = self.held.take();
         match (self.answering.take(), held) {
             (Some(answering), Some(held)) => {
                 let event = answering.end(details, now);
+                estimated = matches!(&event, Event::Settle(settlement) if settlement.estimated);
                 self.queue(vm, event, held.slot);
             }
             // The hold was asked for and nobody knows whether it was made.
@@ -630,6 +633,7 @@ impl Exchange {
             (_, None) => {}
         }
         self.phase = Phase::Refused;
+        estimated
     }
 
     fn queue(&self, vm: &mut Vm, event: Event, slot: Option<Slot>) {

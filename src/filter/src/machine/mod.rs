@@ -18,7 +18,7 @@ pub use exchange::{BodyEdit, Call, Effect, Exchange, Forward, Route};
 use crate::config::Config;
 use policies::Policies;
 use reports::{Batch, Reports};
-use ring::Ring;
+use ring::{Adopted, Ring};
 use std::collections::BTreeMap;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_proto::v1::{ReportEvent, ReportOutcome};
@@ -44,18 +44,18 @@ impl Vm {
         Self { config, policies: Policies::default(), ring, reports: Reports::default(), buffered }
     }
 
-    /// Shows that this VM lives, and queues what dead ones left.
-    pub fn beat(&mut self) -> usize {
-        let adopted = self.ring.beat();
-        let count = adopted.len();
-        for (slot, bytes) in adopted {
+    /// Shows that this VM lives, and queues what dead ones left. Gives how many reports that were, and who died.
+    pub fn beat(&mut self) -> (usize, Vec<[u8; ring::NONCE_BYTES]>) {
+        let Adopted { reports, dead } = self.ring.beat();
+        let count = reports.len();
+        for (slot, bytes) in reports {
             match <ReportEvent as prost::Message>::decode(bytes.as_slice()) {
                 Ok(report) => self.reports.push_adopted(report, slot),
                 // Written by a version that spoke otherwise: the hold expires, charged in full.
                 Err(_) => self.ring.release(slot),
             }
         }
-        count
+        (count, dead)
     }
 
     /// The ledger answered a batch. Gives the reports that it will never take, for the log.
@@ -67,6 +67,9 @@ impl Vm {
         rejected
     }
 }
+
+/// Bodies of keys that are not known yet wait only while less than this part of the room is taken.
+const UNKNOWN_SHARE: u64 = 4;
 
 /// Bytes of bodies that wait for a decision, by key and together.
 #[derive(Debug)]
@@ -82,11 +85,13 @@ impl Buffered {
         Self { by_key: BTreeMap::new(), total: 0, per_key_max, total_max }
     }
 
-    /// Takes room for so many more bytes; `false`: there is none.
-    pub fn take(&mut self, key: &KeyDigest, bytes: u64) -> bool {
+    /// Takes room for so many more bytes; `false`: there is none. Keys of which the ledger has said nothing yet share a part of
+    /// the room, so that made-up ones never take it all.
+    pub fn take(&mut self, key: &KeyDigest, bytes: u64, known: bool) -> bool {
         let of_key = self.by_key.get(key).copied().unwrap_or(0).saturating_add(bytes);
         let total = self.total.saturating_add(bytes);
-        let fits = of_key <= self.per_key_max && total <= self.total_max;
+        let room = if known { self.total_max } else { self.total_max / UNKNOWN_SHARE };
+        let fits = of_key <= self.per_key_max && total <= room;
         if fits {
             self.by_key.insert(*key, of_key);
             self.total = total;

@@ -38,7 +38,17 @@ struct Neighbour {
     still: u32,
 }
 
-const NONCE_BYTES: usize = 8;
+/// What dead VMs left.
+#[derive(Debug, Default)]
+pub struct Adopted {
+    /// Their slots, ours now, and the reports in them.
+    pub reports: Vec<(Slot, Vec<u8>)>,
+    /// Their names.
+    pub dead: Vec<[u8; NONCE_BYTES]>,
+}
+
+/// Bytes of a VM's name.
+pub const NONCE_BYTES: usize = 8;
 const ALIVE: &str = "tollgate.alive";
 /// So many own beats without one of a neighbour's: it is gone. Counted, not timed, so that no jump of the clock buries
 /// the living.
@@ -93,26 +103,31 @@ impl Ring {
         [&self.nonce, report].concat()
     }
 
-    /// Writes another report into a slot. Nobody but its owner does, so it cannot fail.
+    /// Writes another report into a slot, unless another VM has taken it over.
     pub fn replace(&mut self, slot: &Slot, report: &[u8]) {
-        let key = key(slot.0);
-        if let Some((_, version)) = self.shared.get(&key) {
-            let value = self.value(report);
-            self.shared.set(&key, &value, version);
+        let value = self.value(report);
+        self.write_own(slot.0, &value);
+    }
+
+    /// Gives a slot back, unless another VM has taken it over.
+    pub fn release(&mut self, slot: Slot) {
+        if self.write_own(slot.0, &[]) {
+            self.free.push(slot.0);
         }
     }
 
-    /// Gives a slot back.
-    pub fn release(&mut self, slot: Slot) {
-        let key = key(slot.0);
-        if let Some((_, version)) = self.shared.get(&key) {
-            self.shared.set(&key, &[], version);
+    fn write_own(&mut self, slot: u32, value: &[u8]) -> bool {
+        let key = key(slot);
+        match self.shared.get(&key) {
+            Some((present, version)) if present.starts_with(&self.nonce) => {
+                self.shared.set(&key, value, version)
+            }
+            _ => false,
         }
-        self.free.push(slot.0);
     }
 
     /// Shows that this VM lives, and takes over what dead ones left: their reports, to be sent from here.
-    pub fn beat(&mut self) -> Vec<(Slot, Vec<u8>)> {
+    pub fn beat(&mut self) -> Adopted {
         self.beats = self.beats.saturating_add(1);
         let mut dead = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
@@ -130,7 +145,8 @@ impl Ring {
             // Another VM wrote first; it may have buried the same neighbour.
             dead.clear();
         }
-        dead.iter().flat_map(|nonce| self.adopt(nonce)).collect()
+        let reports = dead.iter().flat_map(|nonce| self.adopt(nonce)).collect();
+        Adopted { reports, dead }
     }
 
     fn dead(&self, alive: &BTreeMap<[u8; NONCE_BYTES], u64>) -> Vec<[u8; NONCE_BYTES]> {
@@ -245,8 +261,8 @@ pub(crate) mod tests {
         let (mut a, mut b) = (ring(&process, 8, 2), ring(&process, 8, 3));
         let mut adopted = Vec::new();
         for _ in 0..=STILL_MAX + 2 {
-            adopted.extend(a.beat());
-            adopted.extend(b.beat());
+            adopted.extend(a.beat().reports);
+            adopted.extend(b.beat().reports);
         }
         let mut reports: Vec<&[u8]> = adopted.iter().map(|(_, report)| report.as_slice()).collect();
         reports.sort();
@@ -254,7 +270,7 @@ pub(crate) mod tests {
         let mut c = ring(&process, 8, 4);
         for _ in 0..=STILL_MAX + 2 {
             assert_eq!(
-                (a.beat().len(), b.beat().len(), c.beat().len()),
+                (a.beat().reports.len(), b.beat().reports.len(), c.beat().reports.len()),
                 (0, 0, 0),
                 "the living are left alone"
             );
@@ -266,11 +282,11 @@ pub(crate) mod tests {
         let process = Process::default();
         ring(&process, 8, 1).claim(b"report").unwrap();
         let mut second = ring(&process, 8, 2);
-        let adopted: usize = (0..=STILL_MAX + 2).map(|_| second.beat().len()).sum();
+        let adopted: usize = (0..=STILL_MAX + 2).map(|_| second.beat().reports.len()).sum();
         assert_eq!(adopted, 1);
         drop(second);
         let mut third = ring(&process, 8, 3);
-        let adopted: usize = (0..=STILL_MAX + 2).map(|_| third.beat().len()).sum();
+        let adopted: usize = (0..=STILL_MAX + 2).map(|_| third.beat().reports.len()).sum();
         assert_eq!(adopted, 1);
     }
 }

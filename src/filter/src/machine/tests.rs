@@ -169,9 +169,9 @@ impl Talk {
         let head = exchange.answer_head(status, &headers, "via_upstream", false, self.now).unwrap();
         assert!(matches!(head, AnswerHead::Pass { .. }));
         let answering = exchange.answering().unwrap();
-        let last = chunks.len();
+        let (last, now) = (chunks.len(), self.now);
         let seen = |(index, chunk): (usize, &&str)| {
-            let passed = answering.body(chunk.as_bytes(), complete && index + 1 == last);
+            let passed = answering.body(chunk.as_bytes(), complete && index + 1 == last, now);
             String::from_utf8(passed.unwrap_or_else(|| chunk.as_bytes().to_vec())).unwrap()
         };
         chunks.iter().enumerate().map(seen).collect()
@@ -330,8 +330,11 @@ fn bodies_that_wait_are_bounded_together() {
     let part = vec![b' '; 101];
     talk.step(|exchange, vm, now| exchange.body(vm, &part, false, now)).refused_as(503, "overloaded");
     let other = tollgate_domain::ids::KeyDigest::new([2; 32]);
-    assert!(talk.vm.buffered.take(&other, 100), "what was refused holds no room");
+    assert!(talk.vm.buffered.take(&other, 100, true), "what was refused holds no room");
     talk.vm.buffered.release(&other, 100);
+    assert!(!talk.vm.buffered.take(&other, 38, false), "who is not known yet gets a quarter of the room");
+    assert!(talk.vm.buffered.take(&other, 37, false));
+    talk.vm.buffered.release(&other, 37);
     assert_eq!(talk.vm.buffered.total, 0);
 }
 

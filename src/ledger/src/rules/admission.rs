@@ -58,7 +58,7 @@ pub fn judge(
         match book.cost_max(name, &ask.bounds, &ask.modifiers) {
             Ok(cost) => amount = amount.max(cost),
             Err(PriceError::UnknownModel) => return deny(DenialReason::ModelUnknown),
-            Err(PriceError::NoWebSearchPrice | PriceError::Overflow(_)) => {
+            Err(PriceError::UnknownModifier | PriceError::NoWebSearchPrice | PriceError::Overflow(_)) => {
                 return deny(DenialReason::ModelUnpriced);
             }
         }

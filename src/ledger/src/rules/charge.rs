@@ -1,10 +1,11 @@
 //! What a request costs: the amount that its hold needs while it runs, and the charge at its end.
 
+use tollgate_domain::api::Api;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::hold::Settlement;
 use tollgate_domain::ids::ModelName;
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::price::{Modifiers, Part, PriceBook, PriceError};
+use tollgate_domain::price::{CHEAPER_TIERS, Modifiers, Part, PriceBook, PriceError};
 use tollgate_domain::usage::Usage;
 
 /// What a hold was made for.
@@ -35,17 +36,18 @@ pub struct Charge {
 
 /// The charge for a settlement. What the book cannot price costs the dearer of the requested model and the hold, and
 /// is marked; nothing costs less because it is not known.
-pub fn charge(book: &PriceBook, terms: &Terms, settlement: &Settlement) -> Charge {
+pub fn charge(book: &PriceBook, terms: &Terms, api: Api, settlement: &Settlement) -> Charge {
     let in_full = || Charge { cost: terms.amount, estimated: true, model: terms.model.clone() };
     let Some(usage) = &settlement.usage else {
         return in_full();
     };
+    let usage = &with_untold_searches(*usage, terms, api);
     let modifiers = answered(&terms.modifiers, &settlement.modifiers);
     let resolve = |name: &str| book.catalogue().resolve(name).map(|model| &model.name);
     let model = settlement.model.as_deref().map_or(Some(&terms.model), resolve);
     let extra: Option<Vec<_>> =
         settlement.extra.iter().map(|(name, usage)| Some((resolve(name)?, usage))).collect();
-    let known = model.zip(extra).filter(|(model, _)| book.knows(model, &modifiers));
+    let known = model.zip(extra).filter(|(model, _)| modifiers.iter().all(|one| book.knows(model, one)));
     let parts = known.map(|(model, extra)| [(model, usage)].into_iter().chain(extra).collect::<Vec<_>>());
     match parts.and_then(|parts| price(book, &parts, &modifiers).ok().zip(model)) {
         Some((cost, model)) => Charge { cost, estimated: settlement.estimated, model: model.clone() },
@@ -59,21 +61,42 @@ pub fn charge(book: &PriceBook, terms: &Terms, settlement: &Settlement) -> Charg
     }
 }
 
+/// Chat completions search when they are asked to, and their usage does not tell.
+fn with_untold_searches(usage: Usage, terms: &Terms, api: Api) -> Usage {
+    match api {
+        Api::ChatCompletions => {
+            Usage { web_searches: usage.web_searches.max(terms.bounds.web_searches), ..usage }
+        }
+        _ => usage,
+    }
+}
+
+/// The dearest of what the modifiers may be.
 fn price(
     book: &PriceBook,
     parts: &[(&ModelName, &Usage)],
-    modifiers: &Modifiers,
+    modifiers: &[Modifiers],
 ) -> Result<Nanodollars, PriceError> {
-    let parts: Vec<_> = parts.iter().map(|&(model, usage)| Part { model, usage, modifiers }).collect();
-    book.cost_of_parts(&parts)
+    let mut dearest = Nanodollars::ZERO;
+    for modifiers in modifiers {
+        let parts: Vec<_> = parts.iter().map(|&(model, usage)| Part { model, usage, modifiers }).collect();
+        dearest = dearest.max(book.cost_of_parts(&parts)?);
+    }
+    Ok(dearest)
 }
 
-/// What the answer said, and where it is silent what was asked for.
-fn answered(asked: &Modifiers, answer: &Modifiers) -> Modifiers {
-    Modifiers {
-        service_tier: answer.service_tier.clone().or_else(|| asked.service_tier.clone()),
+/// What the answer said. Where it is silent on the tier, it was what was asked for or the standard one: nobody saves money by
+/// asking alone.
+fn answered(asked: &Modifiers, answer: &Modifiers) -> Vec<Modifiers> {
+    let with_tier = |service_tier: Option<String>| Modifiers {
+        service_tier,
         speed: answer.speed.clone().or_else(|| asked.speed.clone()),
         inference_geo: answer.inference_geo.clone().or_else(|| asked.inference_geo.clone()),
+    };
+    match (&answer.service_tier, &asked.service_tier) {
+        (None, Some(tier)) if CHEAPER_TIERS.contains(&tier.as_str()) => vec![with_tier(None)],
+        (None, Some(tier)) => vec![with_tier(None), with_tier(Some(tier.clone()))],
+        (answered, _) => vec![with_tier(answered.clone())],
     }
 }
 
@@ -85,7 +108,7 @@ pub fn resize(book: &PriceBook, terms: &Terms, known: Option<&Usage>, output_see
         Some(usage) => {
             let web_searches = usage.web_searches.max(bounds.web_searches);
             let usage = Usage { output: bounds.output.max(usage.output), web_searches, ..*usage };
-            book.cost(model, &usage, &terms.modifiers)
+            price(book, &[(model, &usage)], &answered(&terms.modifiers, &Modifiers::default()))
         }
         None => book.cost_max(model, &bounds, &terms.modifiers),
     };
@@ -103,11 +126,13 @@ mod tests {
     use super::*;
     use tollgate_domain::hold::End;
 
-    /// `m` costs 1,000 nano-dollars a token in and 2,000 out, half of it in batches; `dear` ten times that, and has web searches.
+    /// `m` costs 1,000 nano-dollars a token in and 2,000 out, half of it in batches, three times as much with
+    /// priority; `dear` ten times that, and has web searches.
     const BOOK: &str = r#"{"format": "tollgate-price-book/1", "models": [
         {"name": "m", "aliases": ["em"], "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
          "rates": [{"tier": "standard", "above": 0, "input": "1", "cache_read": "0.1", "output": "2"},
-                   {"tier": "batch", "above": 0, "input": "0.5", "output": "1"}]},
+                   {"tier": "batch", "above": 0, "input": "0.5", "output": "1"},
+                   {"tier": "priority", "above": 0, "input": "3", "output": "6"}]},
         {"name": "dear", "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
          "rates": [{"tier": "standard", "above": 0, "input": "10", "output": "20"}], "web_search": "0.01"}]}"#;
 
@@ -175,20 +200,44 @@ mod tests {
         ];
         for (settlement, cost, estimated, model) in table {
             let row = format!("{settlement:?}");
-            let charge = charge(&book(), &terms(), &settlement);
+            let charge = charge(&book(), &terms(), Api::Responses, &settlement);
             let seen = (charge.cost.get(), charge.estimated, charge.model.as_str());
             assert_eq!(seen, (cost, estimated, model), "{row}");
         }
     }
 
     #[test]
-    fn an_answer_that_is_silent_keeps_what_was_asked_for() {
-        let batch = Modifiers { service_tier: Some("batch".into()), ..Modifiers::default() };
-        let asked = Terms { modifiers: batch, ..terms() };
-        assert_eq!(charge(&book(), &asked, &settlement()).cost, Nanodollars::new(2_000));
-        let standard = Modifiers { service_tier: Some("standard".into()), ..Modifiers::default() };
-        let answer = Settlement { modifiers: standard, ..settlement() };
-        assert_eq!(charge(&book(), &asked, &answer).cost, Nanodollars::new(4_000));
+    fn nobody_saves_money_by_asking_for_a_tier_alone() {
+        let tier = |tier: &str| Modifiers { service_tier: Some(tier.into()), ..Modifiers::default() };
+        // (asked, answered, cost)
+        let table = [
+            (None, None, 4_000),
+            (Some("batch"), None, 4_000),
+            (Some("batch"), Some("batch"), 2_000),
+            (Some("batch"), Some("standard"), 4_000),
+            (Some("flex"), None, 4_000),
+            (Some("priority"), None, 12_000),
+            (Some("priority"), Some("default"), 4_000),
+            (None, Some("priority"), 12_000),
+        ];
+        for (asked, answered, expected) in table {
+            let terms = Terms { modifiers: asked.map(tier).unwrap_or_default(), ..terms() };
+            let settlement = Settlement { modifiers: answered.map(tier).unwrap_or_default(), ..settlement() };
+            let charge = charge(&book(), &terms, Api::ChatCompletions, &settlement);
+            assert_eq!((charge.cost.get(), charge.estimated), (expected, false), "{asked:?} {answered:?}");
+        }
+    }
+
+    #[test]
+    fn a_chat_completion_pays_for_the_search_that_its_usage_does_not_tell() {
+        let asked = Terms {
+            model: ModelName::new("dear"),
+            bounds: Bounds { web_searches: 1, ..terms().bounds },
+            ..terms()
+        };
+        let cost = |api| charge(&book(), &asked, api, &settlement()).cost.get();
+        assert_eq!(cost(Api::ChatCompletions), 10_040_000);
+        assert_eq!(cost(Api::Responses), 40_000, "there the usage tells");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) async fn each_refusal_has_its_name<B: Backend>(world: &mut World<B>) 
     world.make_key(3, AccountSpec { expires_at: Some(NOON), ..AccountSpec::default() }).await;
     world.make_key(4, AccountSpec { limits: limits(&[(0, "")]), ..AccountSpec::default() }).await;
     world.make_key(5, AccountSpec { limits: limits(&[(999, "")]), ..AccountSpec::default() }).await;
-    let forbids = AccountSpec { forbidden: vec![Extra::FastMode], ..AccountSpec::default() };
+    let forbids = AccountSpec { forbidden: vec![Extra::LongContext], ..AccountSpec::default() };
     world.make_key(6, forbids).await;
     let requires = || vec!["project".parse().unwrap()];
     world.make_key(7, AccountSpec { required_tags: requires(), ..AccountSpec::default() }).await;
@@ -44,7 +44,8 @@ pub(crate) async fn each_refusal_has_its_name<B: Backend>(world: &mut World<B>) 
         (1, fallback("dear"), ModelNotAllowed),
         (4, model("dear"), BudgetSpent),
         (5, Box::new(|_| {}), BudgetTooSmall),
-        (6, Box::new(|ask| ask.modifiers.speed = Some("fast".into())), ExtraForbidden),
+        (6, Box::new(|ask| ask.bounds.input_per_call = 200_001), ExtraForbidden),
+        (1, Box::new(|ask| ask.modifiers.speed = Some("fast".into())), ModelUnpriced),
         (7, Box::new(|_| {}), TagMissing),
         (7, Box::new(|ask| ask.tags = vec!["projects:a".parse().unwrap()]), TagMissing),
     ];

@@ -86,12 +86,12 @@ pub(crate) async fn an_unknown_price_costs_the_dearer_and_is_marked<B: Backend>(
     let mut ask = world.ask(1, 10).await;
     ask.modifiers = tier("flex");
     let hold = ask.id;
-    assert!(matches!(world.ask_for(ask).await, Verdict::Held { amount, .. } if amount == money(5_000)));
+    assert!(matches!(world.ask_for(ask).await, Verdict::Held { amount, .. } if amount == money(10_000)));
     world.report(hold, 1, settle(3, 0)).await;
     assert_eq!(
         log(world, hold).await.cost,
-        money(1_500),
-        "a silent answer keeps the tier that was asked for"
+        money(3_000),
+        "nobody saves money by asking for a cheaper tier alone"
     );
 }
 

@@ -120,6 +120,7 @@ fn a_body_is_judged_by_name() {
             Some(field("stream_options.include_usage", "must be true or false")),
         ),
         (r#"{"model":"m","n":2.5}"#.into(), Some(field("n", WHY_COUNT))),
+        (r#"{"model":"m","n":4097}"#.into(), Some(field("n", WHY_COUNT))),
         (r#"{"model":"m","service_tier":1}"#.into(), Some(field("service_tier", "must be a text"))),
         (r#"{"model":"m","tags":["a b"]}"#.into(), Some(Denial::Tag { tag: "a b".into() })),
         (r#"{"model":"m","metadata":{"tags":[7]}}"#.into(), Some(Denial::Tag { tag: String::new() })),

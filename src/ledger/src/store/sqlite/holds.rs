@@ -231,7 +231,7 @@ impl Books<'_> {
         settlement: &Settlement,
     ) -> Result<(), Failure> {
         let now = self.now();
-        let charge = charge::charge(&self.ground.book, &row.terms, settlement);
+        let charge = charge::charge(&self.ground.book, &row.terms, row.api, settlement);
         let other_model = (charge.model != row.terms.model).then_some(charge.model.as_str());
         let released = row.open_amount();
         let posted =
