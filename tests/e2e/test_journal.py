@@ -14,6 +14,7 @@ CLAUDE_CODE = json.dumps({"device_id": "d", "account_uuid": "", "session_id": "o
     [
         ({"x-claude-code-session-id": "7d3c0b52-6f5e-4a59-9a54-2f6c4f6b8f11"}, "7d3c0b52-6f5e-4a59-9a54-2f6c4f6b8f11"),
         ({"session-id": "of-codex"}, "of-codex"),
+        ({"session_id": "of-codex-too"}, "of-codex-too"),
         ({"x-claude-code-session-id": "first", "session-id": "second"}, "first"),
         ({}, None),
     ],

@@ -51,6 +51,7 @@ def test_a_connection_that_breaks_before_the_answer_is_charged_and_told(stack, m
         # Nothing of the body leaves the mock, and with it not the headers.
         answer, text = client.ask(whole(books.key, body, x_mock_cut="bytes:0", **STEER))
     assert answer.status in (502, 503), (answer.status, text)
+    assert json.loads(text)["error"]["type"] == "api_error", text
     row = books.only()
     assert (row["metadata"]["end"], row["metadata"]["estimated"]) == ("upstream_cut", True)
     assert 0 < row["spend"] < hold_of(stack, encode(body))
@@ -106,6 +107,7 @@ def test_a_provider_that_is_not_there_costs_nothing(make_stack, mock):
         with Http1(stack.port) as client:
             answer, text = client.ask(whole(books.key, books.body(stream=stream)))
         assert answer.status == 503, text
+        assert json.loads(text)["type"] == "error", text
     journal = books.accounted()
     assert [(row["state"], row["spend"]) for row in journal.values()] == [("voided", 0)] * 2
 

@@ -332,7 +332,8 @@ pub fn stays_behind(name: &str) -> bool {
         "x-method-override",
         "x-real-ip",
     ];
-    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    // Providers may take `x_api_key` for `x-api-key`.
+    NAMES.contains(&name) || name.contains('_') || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
