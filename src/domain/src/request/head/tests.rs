@@ -142,9 +142,13 @@ fn the_client_says_who_it_is_and_why() {
 
 #[test]
 fn what_stays_behind() {
-    for name in
-        CREDENTIAL_HEADERS.iter().chain(&["x-envoy-retry-on", "x-forwarded-for", "x-goog-user-project", "cookie", "x_api_key"])
-    {
+    for name in CREDENTIAL_HEADERS.iter().chain(&[
+        "x-envoy-retry-on",
+        "x-forwarded-for",
+        "x-goog-user-project",
+        "cookie",
+        "x_api_key",
+    ]) {
         assert!(stays_behind(name), "{name}");
     }
     for name in
