@@ -109,6 +109,7 @@ pub enum BookError {
 /// Every model that has a price, and its price.
 #[derive(Clone, Debug)]
 pub struct PriceBook {
+    source: String,
     catalogue: Catalogue,
     prices: BTreeMap<ModelName, ModelPrices>,
 }
@@ -134,7 +135,12 @@ impl PriceBook {
             models.push(model);
         }
         let catalogue = Catalogue::new(revision(json), models).map_err(|e| BookError::Ambiguous(e.0))?;
-        Ok(Self { catalogue, prices })
+        Ok(Self { source: json.to_owned(), catalogue, prices })
+    }
+
+    /// The text that it was read from.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The models, without their prices.

@@ -5,6 +5,12 @@ CREATE TABLE meta (
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Every price book that holds were made by: each is settled by the prices of its hold.
+CREATE TABLE price_book (
+    revision INTEGER PRIMARY KEY,
+    text     TEXT NOT NULL
+) STRICT;
+
 -- Who pays. A deleted account keeps its row, because its balances outlive it and remaking it opens no fresh money.
 CREATE TABLE account (
     account         INTEGER PRIMARY KEY,

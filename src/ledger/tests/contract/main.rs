@@ -53,6 +53,7 @@ mod over_sqlite {
             strangers_cannot_end_a_hold,
             an_amount_beyond_all_amounts_is_refused,
             a_correction_posts_the_difference_and_edits_nothing,
+            a_hold_is_settled_by_the_prices_that_it_was_made_by,
         }
         windows::{
             a_window_rolls_exactly_at_its_boundary,

@@ -281,3 +281,16 @@ pub(crate) async fn a_correction_posts_the_difference_and_edits_nothing<B: Backe
     assert!(matches!(negative, Err(StoreError::Invalid(_))), "{negative:?}");
     assert_eq!(world.report(hold, 2, settle(2, 0)).await, Outcome::Duplicate);
 }
+
+pub(crate) async fn a_hold_is_settled_by_the_prices_that_it_was_made_by<B: Backend>(world: &mut World<B>) {
+    world.lone_key(1_000_000).await;
+    let hold = world.hold(1, 10).await;
+    world.restart_with(World::<B>::dearer_book()).await;
+    world.report(hold, 1, settle(3, 1)).await;
+    assert_eq!(log(world, hold).await.cost, money(5_000));
+    let ask = world.ask(1, 10).await;
+    let later = ask.id;
+    assert!(matches!(world.ask_for(ask).await, Verdict::Held { amount, .. } if amount == money(20_000)));
+    world.report(later, 1, settle(3, 1)).await;
+    assert_eq!(log(world, later).await.cost, money(10_000));
+}

@@ -131,9 +131,21 @@ impl<B: Backend> World<B> {
     }
 
     pub(crate) async fn restart(&mut self) {
+        self.restart_with(Self::book()).await;
+    }
+
+    /// Starts again with another price book.
+    pub(crate) async fn restart_with(&mut self, book: Arc<PriceBook>) {
         let store = self.store.take().unwrap();
         self.backend.close(store).await;
-        self.store = Some(self.backend.open(Self::book(), self.clock.clone()));
+        self.store = Some(self.backend.open(book, self.clock.clone()));
+    }
+
+    /// The book with every price of `m` doubled.
+    pub(crate) fn dearer_book() -> Arc<PriceBook> {
+        let text = BOOK
+            .replace(r#""input": "1", "cache_read": "0.5", "output": "2""#, r#""input": "2", "output": "4""#);
+        Arc::new(PriceBook::parse(&text).unwrap())
     }
 
     pub(crate) fn check(&mut self) {

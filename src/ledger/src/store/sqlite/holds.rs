@@ -200,7 +200,12 @@ impl Books<'_> {
         let now = self.now();
         let known = exact.copied().or(row.usage);
         if exact.is_some() || output_seen > row.terms.bounds.output {
-            let needed = charge::resize(&self.ground.book, &row.terms, known.as_ref(), output_seen);
+            let needed = charge::resize(
+                self.ground.book_of(row.price_revision),
+                &row.terms,
+                known.as_ref(),
+                output_seen,
+            );
             let growth = needed
                 .minus(row.terms.amount)
                 .map_err(|_| StoreError::Invalid(super::journal::OUT_OF_RANGE))?;
@@ -231,7 +236,7 @@ impl Books<'_> {
         settlement: &Settlement,
     ) -> Result<(), Failure> {
         let now = self.now();
-        let charge = charge::charge(&self.ground.book, &row.terms, row.api, settlement);
+        let charge = charge::charge(self.ground.book_of(row.price_revision), &row.terms, row.api, settlement);
         let other_model = (charge.model != row.terms.model).then_some(charge.model.as_str());
         let released = row.open_amount();
         let posted =

@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::rules::admission::Counted;
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tollgate_domain::account::AccountLabel;
 use tollgate_domain::ids::{HoldId, KeyDigest};
@@ -29,6 +29,8 @@ const REMEMBERED_MAX: usize = 100_000;
 pub(super) struct Ground {
     pub(super) epoch: Epoch,
     pub(super) book: Arc<PriceBook>,
+    /// Books of before, by revision: what holds were made by is settled by.
+    pub(super) former_books: Arc<BTreeMap<u64, PriceBook>>,
     pub(super) clock: Clock,
     /// How long a hold lives after its last sign of life.
     pub(super) hold_ttl_ms: i64,
@@ -36,6 +38,13 @@ pub(super) struct Ground {
     pub(super) grace_until: Timestamp,
     /// No limit refuses anything: each only says what it would have.
     pub(super) observe: bool,
+}
+
+impl Ground {
+    /// The book of this revision; where it cannot be read any more, the present one.
+    pub(super) fn book_of(&self, revision: u64) -> &PriceBook {
+        self.former_books.get(&revision).unwrap_or(&self.book)
+    }
 }
 
 #[derive(Debug)]

@@ -121,6 +121,7 @@ impl SqliteStore {
         let opened = open::open(&options.path)?;
         let ground = Ground {
             epoch: opened.epoch,
+            former_books: Arc::new(open::former_books(&opened.writer, &options.book)?),
             book: options.book.clone(),
             grace_until: options.clock.now().plus_ms(options.expiry_grace_ms),
             clock: options.clock,

@@ -2,9 +2,11 @@
 
 use refinery::{Migration, Runner};
 use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tollgate_domain::price::PriceBook;
 
 /// Every migration, in order. Forward only: a released one is never edited.
 const MIGRATIONS: &[(&str, &str)] =
@@ -152,6 +154,32 @@ fn epoch(connection: &Connection) -> Result<Epoch, OpenError> {
     })?;
     connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?1)", [fresh])?;
     Ok(connection.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?)
+}
+
+/// Keeps the text of the present book, and reads those of before.
+pub(super) fn former_books(
+    connection: &Connection,
+    present: &PriceBook,
+) -> rusqlite::Result<BTreeMap<u64, PriceBook>> {
+    let revision = present.revision().cast_signed();
+    connection.execute(
+        "INSERT OR IGNORE INTO price_book (revision, text) VALUES (?1, ?2)",
+        rusqlite::params![revision, present.source()],
+    )?;
+    let mut statement = connection.prepare("SELECT text FROM price_book WHERE revision <> ?1")?;
+    let texts = statement.query_map([revision], |row| row.get::<_, String>(0))?;
+    let mut books = BTreeMap::new();
+    for text in texts {
+        match PriceBook::parse(&text?) {
+            Ok(book) => {
+                books.insert(book.revision(), book);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a former price book cannot be read: its holds are settled by the present one")
+            }
+        }
+    }
+    Ok(books)
 }
 
 #[cfg(test)]

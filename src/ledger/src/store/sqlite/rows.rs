@@ -33,6 +33,8 @@ pub(super) struct HoldRow {
     pub(super) expires_at: Timestamp,
     pub(super) sequence: u64,
     pub(super) usage: Option<Usage>,
+    /// The price book that it was made by.
+    pub(super) price_revision: u64,
 }
 
 /// The columns of [`HoldRow`], before the rest of a query.
@@ -40,7 +42,7 @@ macro_rules! select_hold {
     ($rest:literal) => {
         concat!("SELECT hold, state, digest, model, fallback_models, bounds, service_tier, speed, inference_geo, amount,
                 provider, api, balances, posted, overrun, created_at, expires_at, sequence,
-                input, cache_read, cache_write_5m, cache_write_1h, output, web_searches
+                input, cache_read, cache_write_5m, cache_write_1h, output, web_searches, price_revision
              FROM hold ", $rest)
     };
 }
@@ -89,6 +91,7 @@ impl HoldRow {
             expires_at: instant(row, 16)?,
             sequence: unsigned(row.get(17)?)?,
             usage: usage(row, 18)?,
+            price_revision: row.get::<_, i64>(24)?.cast_unsigned(),
         })
     }
 
@@ -275,6 +278,7 @@ impl NewHold<'_> {
             expires_at: self.expires_at,
             sequence: 0,
             usage: None,
+            price_revision: self.price_revision,
         }
     }
 

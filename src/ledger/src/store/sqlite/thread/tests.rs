@@ -21,6 +21,7 @@ impl Bench {
         let ground = Ground {
             epoch: opened.epoch,
             book: Arc::new(PriceBook::parse(BUILT_IN).unwrap()),
+            former_books: Arc::default(),
             clock: Clock::system(),
             hold_ttl_ms: 1,
             grace_until: Timestamp::new(i64::MAX),
