@@ -4,92 +4,28 @@
 //! each of them [`Exchange::advance`] looks at everything that is known and takes the next step, so no order of events
 //! needs a rule of its own.
 
+mod ledger;
+
 use super::Vm;
 use super::answering::{AnswerHead, Answering, head_without_meter};
-use super::policies::{DENIAL_FRESH_MS, Entry, FREE_FRESH_MS, Key};
+use super::effect::{BodyEdit, Effect, Forward, Route};
+use super::policies::{DENIAL_FRESH_MS, FREE_FRESH_MS, Key};
 use super::reports::Batch;
 use super::ring::Slot;
 use prost::Message;
 use std::rc::Rc;
 use tollgate_domain::answer::{self, Answer, Reader};
 use tollgate_domain::api::{Api, Shape};
-use tollgate_domain::catalogue::{Catalogue, Model, Provider};
+use tollgate_domain::catalogue::{Catalogue, Model};
 use tollgate_domain::decision::{self, Admission, Denial};
-use tollgate_domain::hold::{End, Event, HoldAsk, HoldDenied, Report, Settlement, Verdict};
+use tollgate_domain::hold::Event;
 use tollgate_domain::ids::{HoldId, KeyDigest};
-use tollgate_domain::policy::{Exhausted, Policy};
-use tollgate_domain::price::Modifiers;
+use tollgate_domain::policy::Policy;
 use tollgate_domain::request::body::{Body, BodyReader};
-use tollgate_domain::request::edit::Edits;
 use tollgate_domain::request::head::{self, Head, Operation, Request};
 use tollgate_domain::time::Timestamp;
 use tollgate_proto::v1;
 
-/// What the host has to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Ask the ledger.
-    Call(Call),
-    /// Answer the client; nothing goes to the provider.
-    Respond(Answer),
-    /// Let the request go on, changed.
-    Forward(Forward),
-}
-
-/// A call to the ledger, and its request's bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Call {
-    /// `Lookup`
-    Lookup(v1::LookupRequest),
-    /// `Hold`
-    Hold(Box<v1::HoldRequest>),
-}
-
-/// Where a request goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// To a provider.
-    Provider(Provider),
-    /// To the ledger's admin API.
-    Admin,
-}
-
-impl Route {
-    /// The word by which Envoy's routes know it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provider(provider) => provider.as_str(),
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// A request that goes on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Forward {
-    /// Where.
-    pub route: Route,
-    /// The path and query.
-    pub path: String,
-    /// Headers that stay behind.
-    pub remove: Vec<String>,
-    /// What changes in the body; `None`: there is none, or it passes as it is.
-    pub body: Option<BodyEdit>,
-}
-
-/// Changes of a body.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BodyEdit {
-    /// The changes.
-    pub edits: Edits,
-    /// Bytes before them.
-    pub bytes: u64,
-}
-
-/// Policies that turn out to be old in a row, before the ledger is taken to be broken.
-const STALE_MAX: u32 = 3;
-/// How long to wait before a ledger that is away is asked again.
-const RETRY_MS: i64 = 50;
 /// The sequence of an end: above any adjust's.
 const LAST_SEQUENCE: u64 = 1 << 40;
 
@@ -373,202 +309,6 @@ impl Exchange {
             && matches!(self.api(), Some(Api::ChatCompletions | Api::Completions))
     }
 
-    fn hold(&mut self, vm: &mut Vm, mut held: Held, now: Timestamp) -> Vec<Effect> {
-        held.slot = self.held.take().and_then(|before| before.slot);
-        if held.slot.is_none() {
-            held.slot = vm.ring.claim(&self.lost().encode_to_vec());
-        }
-        if held.slot.is_none() {
-            return self.refuse(vm, &Denial::Overloaded);
-        }
-        self.held = Some(held);
-        self.ask(vm, What::Hold, now)
-    }
-
-    /// What has to be reported if this VM does not live to report anything better.
-    fn lost(&self) -> v1::ReportEvent {
-        let settlement = Settlement {
-            usage: None,
-            estimated: true,
-            end: End::FilterLost,
-            model: None,
-            modifiers: Modifiers::default(),
-            extra: Vec::new(),
-            status: 0,
-            duration_ms: 0,
-            first_byte_ms: 0,
-        };
-        self.report(LAST_SEQUENCE, Event::Settle(settlement)).into()
-    }
-
-    pub(super) fn report(&self, sequence: u64, event: Event) -> Report {
-        let key = self.key.unwrap_or(KeyDigest::new([0; 32]));
-        Report { hold: self.id, key, sequence, event }
-    }
-
-    fn ask(&mut self, vm: &mut Vm, what: What, now: Timestamp) -> Vec<Effect> {
-        let since = match &self.phase {
-            Phase::Calling(asked) if asked.what == what => asked.since,
-            _ => now,
-        };
-        let call = match what {
-            What::Lookup => self.lookup_call(vm),
-            What::Hold => self.hold_call(vm),
-        };
-        self.phase = Phase::Calling(Asked { what, since, again_at: None });
-        call.map(Effect::Call).into_iter().collect()
-    }
-
-    fn lookup_call(&self, vm: &mut Vm) -> Option<Call> {
-        let key = self.key?;
-        let known_version = match vm.policies.get(&key).map(|entry| entry.key) {
-            Some(Key::Virtual { policy, .. }) => policy.version.clone(),
-            _ => Vec::new(),
-        };
-        Some(Call::Lookup(v1::LookupRequest {
-            key_digest: key.as_bytes().to_vec(),
-            known_version,
-            catalogue_revision: vm.policies.catalogue().revision(),
-        }))
-    }
-
-    fn hold_call(&mut self, vm: &mut Vm) -> Option<Call> {
-        let (key, api, request) = (self.key?, self.api()?, self.request.as_ref()?);
-        let policy_version = match vm.policies.get(&key).map(|entry| entry.key) {
-            Some(Key::Virtual { policy, .. }) => policy.version.clone(),
-            _ => Vec::new(),
-        };
-        let admission = &self.held.as_ref()?.admission;
-        let body = self.body.as_ref()?.as_ref().ok()?;
-        let ask = HoldAsk {
-            id: self.id,
-            key,
-            policy_version,
-            model: admission.model.name.clone(),
-            provider: admission.model.provider,
-            api,
-            bounds: admission.bounds,
-            modifiers: body.modifiers.clone(),
-            fallback_models: admission.fallback_models.clone(),
-            tags: admission.tags.clone(),
-            session: request.client.session.clone(),
-            end_user: body.end_user.clone(),
-            client: request.client.product.clone(),
-            catalogue_revision: vm.policies.catalogue().revision(),
-        };
-        let mut message = v1::HoldRequest::from(ask);
-        // Waiting reports ride along, so that the next call never meets its own predecessor's hold. Behind them stand those that
-        // are under way already; their outcomes are the others' concern.
-        let under_way = vm.reports.in_flight_of(&key);
-        self.riding = vm.reports.take();
-        message.reports = self.riding.as_ref().map(Batch::events).unwrap_or_default();
-        message.reports.extend(under_way);
-        Some(Call::Hold(Box::new(message)))
-    }
-
-    /// The ledger answered a look-up.
-    pub fn lookup_answered(
-        &mut self,
-        vm: &mut Vm,
-        response: v1::LookupResponse,
-        now: Timestamp,
-    ) -> Vec<Effect> {
-        if !matches!(self.phase, Phase::Calling(Asked { what: What::Lookup, .. })) {
-            return Vec::new();
-        }
-        self.phase = Phase::Judging;
-        let Some(key) = self.key else { return Vec::new() };
-        match learn(vm, key, response, now) {
-            Some(()) => self.advance(vm, now),
-            None => self.refuse(vm, &Denial::LedgerAway),
-        }
-    }
-
-    /// The ledger answered a hold. Gives the effects, and the reports that it will never take.
-    pub fn hold_answered(
-        &mut self,
-        vm: &mut Vm,
-        response: v1::HoldResponse,
-        now: Timestamp,
-    ) -> (Vec<Effect>, Vec<v1::ReportOutcome>) {
-        let rejected =
-            self.riding.take().map(|batch| vm.confirm(batch, &response.outcomes)).unwrap_or_default();
-        if !matches!(self.phase, Phase::Calling(Asked { what: What::Hold, .. })) {
-            return (Vec::new(), rejected);
-        }
-        self.phase = Phase::Judging;
-        let effects = match response.verdict.map(Verdict::try_from) {
-            Some(Ok(Verdict::Held { .. })) => self.held(vm, now),
-            Some(Ok(Verdict::Denied(denied))) => self.hold_denied(vm, denied, now),
-            Some(Ok(Verdict::Stale(policy, catalogue))) => {
-                self.stale = self.stale.saturating_add(1);
-                if let Some(catalogue) = catalogue {
-                    vm.policies.set_catalogue(*catalogue);
-                }
-                self.remember(vm, Key::Virtual { policy: Rc::new(*policy), exhausted: None }, now);
-                if self.stale > STALE_MAX { self.give_up(vm) } else { self.advance(vm, now) }
-            }
-            Some(Err(_)) | None => self.give_up(vm),
-        };
-        (effects, rejected)
-    }
-
-    fn remember(&self, vm: &mut Vm, key: Key, now: Timestamp) {
-        if let Some(digest) = self.key {
-            vm.policies.insert(digest, Entry { key, confirmed_at: now });
-        }
-    }
-
-    fn held(&mut self, vm: &mut Vm, now: Timestamp) -> Vec<Effect> {
-        let (Some(held), Some(Ok(body)), Some(api)) = (&self.held, self.body.clone(), self.api()) else {
-            return self.give_up(vm);
-        };
-        let forward = self.forward(&held.admission.model, &body);
-        let withholds = self.asks_for_usage(&body);
-        self.answering = Some(Answering::new(self.id, self.reader, api, &held.admission, withholds, now));
-        self.go_on(vm, forward)
-    }
-
-    fn hold_denied(&mut self, vm: &mut Vm, denied: HoldDenied, now: Timestamp) -> Vec<Effect> {
-        let Some(key) = self.key else { return self.give_up(vm) };
-        let policy = match vm.policies.get(&key).map(|entry| entry.key) {
-            Some(Key::Virtual { policy, .. }) => policy,
-            _ => return self.give_up(vm),
-        };
-        let name = self.body.as_ref().and_then(|body| body.as_ref().ok()).map(|body| body.model.clone());
-        let denial =
-            decision::refused_hold(denied, &name.unwrap_or_default(), &policy, &vm.policies.catalogue());
-        match &denial {
-            Denial::KeyUnknown => self.remember(vm, Key::Unknown, now),
-            Denial::BudgetSpent(budget) => {
-                if let (Some(account), Some(amounts)) = (&budget.account, budget.amounts) {
-                    let exhausted =
-                        Exhausted { account: account.clone(), amounts, resets_at: budget.resets_at };
-                    self.remember(vm, Key::Virtual { policy, exhausted: Some(exhausted) }, now);
-                }
-            }
-            _ => {}
-        }
-        // The ledger keeps nothing of a hold that it refused.
-        if let Some(slot) = self.held.take().and_then(|held| held.slot) {
-            vm.ring.release(slot);
-        }
-        self.refuse(vm, &denial)
-    }
-
-    /// A call was not answered: refused, timed out or not understood. `transient`: asking again may help.
-    pub fn call_failed(&mut self, vm: &mut Vm, transient: bool, now: Timestamp) -> Vec<Effect> {
-        if let Some(batch) = self.riding.take() {
-            vm.reports.put_back(batch);
-        }
-        let Phase::Calling(asked) = &mut self.phase else { return Vec::new() };
-        if transient && (0..vm.config.ledger_wait_ms).contains(&now.since_ms(asked.since)) {
-            asked.again_at = Some(now.plus_ms(RETRY_MS));
-            return Vec::new();
-        }
-        self.give_up(vm)
-    }
-
     /// Time has passed.
     pub fn tick(&mut self, vm: &mut Vm, now: Timestamp) -> Vec<Effect> {
         match &self.phase {
@@ -712,25 +452,4 @@ fn models(
             Err(Denial::ModelNotAllowed { model: name, allowed })
         }
     }
-}
-
-/// Remembers what a look-up said; `None`: it said nothing that can be understood.
-fn learn(vm: &mut Vm, digest: KeyDigest, response: v1::LookupResponse, now: Timestamp) -> Option<()> {
-    if let Some(catalogue) = response.catalogue {
-        vm.policies.set_catalogue(catalogue.try_into().ok()?);
-    }
-    let key = match response.verdict? {
-        v1::lookup_response::Verdict::Unknown(_) => Key::Unknown,
-        v1::lookup_response::Verdict::Administrator(_) => Key::Administrator,
-        v1::lookup_response::Verdict::Known(known) => {
-            let policy = match (known.policy, vm.policies.get(&digest).map(|entry| entry.key)) {
-                (Some(policy), _) => Rc::new(policy.try_into().ok()?),
-                (None, Some(Key::Virtual { policy, .. })) => policy,
-                (None, _) => return None,
-            };
-            Key::Virtual { policy, exhausted: known.exhausted.map(Exhausted::try_from).transpose().ok()? }
-        }
-    };
-    vm.policies.insert(digest, Entry { key, confirmed_at: now });
-    Some(())
 }

@@ -4,6 +4,7 @@
 //! the host feeds them and carries out what they ask for, and tests do the same without Envoy.
 
 mod answering;
+mod effect;
 pub mod ending;
 mod exchange;
 pub mod policies;
@@ -13,7 +14,8 @@ pub mod ring;
 mod tests;
 
 pub use answering::{AnswerHead, Answering};
-pub use exchange::{BodyEdit, Call, Effect, Exchange, Forward, Route};
+pub use effect::{BodyEdit, Call, Effect, Forward, Route};
+pub use exchange::Exchange;
 
 use crate::config::Config;
 use policies::Policies;
