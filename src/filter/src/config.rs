@@ -2,6 +2,7 @@
 //! start.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use tollgate_domain::catalogue::Provider;
 
 /// Settings that hold for the life of a VM.
@@ -15,6 +16,8 @@ pub struct Config {
     pub ledger_wait_ms: i64,
     /// Providers that have an upstream.
     pub providers: Vec<Provider>,
+    /// The service tier that a provider gives this installation's credential where a request names none; else the standard one.
+    pub service_tiers: BTreeMap<Provider, String>,
     /// The largest body of a request.
     pub body_bytes_max: u64,
     /// Bodies of one key, and of one worker, that may wait for a decision at the same time.
@@ -59,6 +62,8 @@ struct File {
     #[serde(default = "default::<3_000>")]
     ledger_wait_ms: u64,
     providers: Vec<Provider>,
+    #[serde(default)]
+    service_tiers: BTreeMap<Provider, String>,
     /// Anthropic takes 32 MB.
     #[serde(default = "default::<33_554_432>")]
     body_bytes_max: u64,
@@ -120,6 +125,7 @@ impl Config {
             )?,
             ledger_wait_ms: i64::try_from(wait).unwrap_or(i64::MAX),
             providers: file.providers,
+            service_tiers: file.service_tiers,
             body_bytes_max: within(
                 "body_bytes_max",
                 file.body_bytes_max,
@@ -163,6 +169,7 @@ mod tests {
             (r#"{"providers":["openai"],"slots":0}"#, "slots"),
             (r#"{"providers":["openai"],"tick_ms":0}"#, "tick_ms"),
             (r#"{"providers":["openai"],"body_bytes_max":0}"#, "body_bytes_max"),
+            (r#"{"providers":["openai"],"service_tiers":{"azure":"priority"}}"#, "azure"),
             (r#"{"providers":["openai"],"colour":"red"}"#, "colour"),
             ("", "configuration"),
         ];

@@ -627,3 +627,21 @@ fn a_confirmed_end_frees_its_slot() {
     talk.vm.confirm(batch, &[outcome]);
     assert_eq!(talk.slots_free(), 8);
 }
+
+#[test]
+fn a_hold_is_sized_by_the_tier_that_the_operator_declares_where_the_client_names_none() {
+    let tier = |declared: bool, asked: &str| {
+        let mut talk = Talk::new();
+        if declared {
+            talk.vm.config.service_tiers.insert(Provider::Anthropic, "priority".to_owned());
+        }
+        talk.messages().lookup(known(policy(1)));
+        talk.body(&format!(r#"{{"model":"claude-x","max_tokens":1{asked}}}"#));
+        let Effect::Call(Call::Hold(hold)) = talk.effects[0].clone() else { panic!() };
+        hold.service_tier
+    };
+    assert_eq!(tier(false, ""), None);
+    assert_eq!(tier(true, "").as_deref(), Some("priority"));
+    assert_eq!(tier(true, r#","service_tier":"auto""#).as_deref(), Some("priority"));
+    assert_eq!(tier(true, r#","service_tier":"standard_only""#).as_deref(), Some("standard_only"));
+}

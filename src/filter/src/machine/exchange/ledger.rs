@@ -97,7 +97,7 @@ impl Exchange {
             provider: admission.model.provider,
             api,
             bounds: admission.bounds,
-            modifiers: body.modifiers.clone(),
+            modifiers: with_tier(&body.modifiers, vm.config.service_tiers.get(&admission.model.provider)),
             fallback_models: admission.fallback_models.clone(),
             tags: admission.tags.clone(),
             session: request.client.session.clone(),
@@ -217,6 +217,13 @@ impl Exchange {
         }
         self.give_up(vm)
     }
+}
+
+/// What is asked for, with the tier that the provider gives where none is.
+fn with_tier(asked: &Modifiers, declared: Option<&String>) -> Modifiers {
+    let open = matches!(asked.service_tier.as_deref(), None | Some("auto"));
+    let tier = declared.filter(|_| open).or(asked.service_tier.as_ref());
+    Modifiers { service_tier: tier.cloned(), ..asked.clone() }
 }
 
 /// Remembers what a look-up said; `None`: it said nothing that can be understood.
