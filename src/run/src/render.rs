@@ -16,6 +16,8 @@ pub(crate) struct Rendering<'a> {
     pub(crate) secrets: &'a Path,
     /// Settings of the filter beside its providers.
     pub(crate) filter_settings: &'a serde_json::Map<String, Value>,
+    /// The certificate authorities of this machine, where they are not at the configuration's place.
+    pub(crate) authorities: Option<&'a Path>,
     /// Where each provider is; `None`: at its own address.
     pub(crate) upstreams: &'a [(Provider, Option<Url>)],
 }
@@ -55,7 +57,13 @@ pub(crate) fn render(yaml: &str, rendering: &Rendering<'_>) -> Result<Value, Ren
     clusters.push(admin_cluster(rendering.admin_port));
     for provider in Provider::ALL {
         match rendering.upstreams.iter().find(|(other, _)| *other == provider) {
-            Some((_, url)) => render_upstream(&mut config, provider, url.as_ref(), rendering.secrets)?,
+            Some((_, url)) => render_upstream(
+                &mut config,
+                provider,
+                url.as_ref(),
+                rendering.secrets,
+                rendering.authorities,
+            )?,
             None => remove_upstream(&mut config, provider)?,
         }
     }
@@ -129,18 +137,23 @@ const OPTIONS: &str =
     "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const CREDENTIAL: &str = "/http_filters/0/typed_config/credential/typed_config/credential";
 const TLS: &str = "/transport_socket/typed_config";
+const AUTHORITIES: &str = "common_tls_context/validation_context/trusted_ca/filename";
 
 fn render_upstream(
     config: &mut Value,
     provider: Provider,
     url: Option<&Url>,
     secrets: &Path,
+    authorities: Option<&Path>,
 ) -> Result<(), RenderError> {
     for name in provider.clusters() {
         let cluster = named(list(config, "/static_resources/clusters")?, name)?;
         let credential = cluster.pointer(&format!("{OPTIONS}{CREDENTIAL}/name")).and_then(Value::as_str);
         let file = secrets.join(secret_file(credential.ok_or_else(|| missing("credential"))?));
         set(cluster, &format!("{OPTIONS}{CREDENTIAL}/sds_config/path_config_source/path"), path(&file))?;
+        if let Some(authorities) = authorities {
+            set(cluster, &format!("{TLS}/{AUTHORITIES}"), path(authorities))?;
+        }
         let Some(url) = url else { continue };
         set(cluster, &format!("{ENDPOINT}/address"), json!(url.host))?;
         set(cluster, &format!("{ENDPOINT}/port_value"), json!(url.port))?;
@@ -217,6 +230,7 @@ mod tests {
             filter: Path::new("/filter.wasm"),
             secrets: Path::new("/secrets"),
             filter_settings: &settings,
+            authorities: Some(Path::new("/authorities.pem")),
             upstreams,
         };
         render(SHIPPED, &rendering).unwrap()
@@ -235,6 +249,7 @@ mod tests {
         }
         let cluster = entry(&config, "/static_resources/clusters", "openai").unwrap();
         assert_eq!(cluster.pointer(&format!("{TLS}/sni")).unwrap(), "api.openai.com");
+        assert_eq!(cluster.pointer(&format!("{TLS}/{AUTHORITIES}")).unwrap(), "/authorities.pem");
         let file = cluster.pointer(&format!("{OPTIONS}{CREDENTIAL}/sds_config/path_config_source/path"));
         assert_eq!(file.unwrap(), "/secrets/openai-bearer.json");
     }

@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) drain_s: u64,
     /// `TOLLGATE_PRICE_BOOK`: another price book than the built-in one.
     pub(crate) price_book: Option<PathBuf>,
+    /// `SSL_CERT_FILE`: the certificate authorities by which providers are believed; by default the system's.
+    pub(crate) authorities: Option<PathBuf>,
     /// `TOLLGATE_OBSERVE`: limits count and refuse nothing.
     pub(crate) observe: bool,
 }
@@ -87,6 +89,7 @@ impl Settings {
             concurrency: number(&get, "TOLLGATE_CONCURRENCY")?,
             drain_s: number(&get, "TOLLGATE_DRAIN_SECONDS")?.unwrap_or(60),
             price_book: get("TOLLGATE_PRICE_BOOK").map(PathBuf::from),
+            authorities: get("SSL_CERT_FILE").map(PathBuf::from),
             observe: flag(&get, "TOLLGATE_OBSERVE")?,
         })
     }

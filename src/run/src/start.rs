@@ -288,6 +288,7 @@ fn write_configuration(
         .map_err(|error| StartError::File(settings.envoy_config.clone(), error))?;
     let addresses: Vec<_> =
         upstreams.iter().map(|upstream| (upstream.provider, upstream.url.clone())).collect();
+    let authorities = authorities(settings);
     let config = render::render(
         &yaml,
         &Rendering {
@@ -298,6 +299,7 @@ fn write_configuration(
             filter: &absolute(&settings.filter)?,
             secrets: &secrets,
             filter_settings: &settings.filter_settings,
+            authorities: authorities.as_deref(),
             upstreams: &addresses,
         },
     )?;
@@ -308,6 +310,20 @@ fn write_configuration(
     }
     write_secret(&folders.run.join("envoy.json"), &config.to_string())?;
     Ok(socket)
+}
+
+/// Where the systems keep the certificate authorities: Debian, Fedora, older Red Hat, Alpine, openSUSE.
+const AUTHORITIES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+fn authorities(settings: &Settings) -> Option<PathBuf> {
+    let system = || AUTHORITIES.iter().map(PathBuf::from).find(|path| path.exists());
+    settings.authorities.clone().or_else(system)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StartError> {
