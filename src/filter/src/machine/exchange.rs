@@ -48,6 +48,8 @@ struct Asked {
     since: Timestamp,
     /// When to ask again; `None`: a call is under way.
     again_at: Option<Timestamp>,
+    /// Another exchange asks; this one waits for what it hears.
+    follows: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub struct Exchange {
     stale: u32,
     held: Option<Held>,
     riding: Option<Batch>,
+    /// Looks its key up for all that want to know.
+    leads: bool,
     route: Option<Route>,
     answering: Option<Answering>,
 }
@@ -107,6 +111,7 @@ impl Exchange {
             stale: 0,
             held: None,
             riding: None,
+            leads: false,
             route: None,
             answering: None,
         };
@@ -316,6 +321,10 @@ impl Exchange {
                 let what = *what;
                 self.ask(vm, what, now)
             }
+            Phase::Calling(Asked { follows: true, since, .. }) => {
+                let since = *since;
+                self.follow(vm, since, now)
+            }
             Phase::Forwarded => {
                 let heartbeat_ms = vm.config.heartbeat_ms;
                 let event =
@@ -360,6 +369,7 @@ impl Exchange {
             vm.reports.put_back(batch);
         }
         self.release_buffer(vm);
+        self.stop_leading(vm);
         let mut estimated = false;
         let held = self.held.take();
         match (self.answering.take(), held) {
@@ -407,6 +417,7 @@ impl Exchange {
 
     fn leave(&mut self, vm: &mut Vm, phase: Phase) {
         self.release_buffer(vm);
+        self.stop_leading(vm);
         self.phase = phase;
     }
 

@@ -21,7 +21,7 @@ use crate::config::Config;
 use policies::Policies;
 use reports::{Batch, Reports};
 use ring::{Adopted, Ring};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::ids::KeyDigest;
 use tollgate_proto::v1::{ReportEvent, ReportOutcome};
 
@@ -37,13 +37,22 @@ pub struct Vm {
     pub reports: Reports,
     /// Bodies that wait for a decision.
     pub buffered: Buffered,
+    /// Keys that are being looked up: each by one exchange, for all that want to know.
+    pub lookups: BTreeSet<KeyDigest>,
 }
 
 impl Vm {
     /// A VM that remembers nothing.
     pub fn new(config: Config, ring: Ring) -> Self {
         let buffered = Buffered::new(config.buffered_bytes_per_key_max, config.buffered_bytes_max);
-        Self { config, policies: Policies::default(), ring, reports: Reports::default(), buffered }
+        Self {
+            config,
+            policies: Policies::default(),
+            ring,
+            reports: Reports::default(),
+            buffered,
+            lookups: BTreeSet::new(),
+        }
     }
 
     /// Shows that this VM lives, and queues what dead ones left. Gives how many reports that were, and who died.

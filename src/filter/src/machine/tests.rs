@@ -645,3 +645,49 @@ fn a_hold_is_sized_by_the_tier_that_the_operator_declares_where_the_client_names
     assert_eq!(tier(true, r#","service_tier":"auto""#).as_deref(), Some("priority"));
     assert_eq!(tier(true, r#","service_tier":"standard_only""#).as_deref(), Some("standard_only"));
 }
+
+/// Another request of the same key on the same VM.
+fn another(talk: &mut Talk) -> (Exchange, Vec<Effect>) {
+    let headers = vec![("x-api-key".to_owned(), KEY.into())];
+    let head = Head { method: "GET", path: "/v1/models", headers: &headers };
+    Exchange::begin(&mut talk.vm, HoldId::new([8; 16]), &head, true, talk.now)
+}
+
+#[test]
+fn one_look_up_serves_all_that_want_to_know() {
+    let mut talk = Talk::new();
+    assert_eq!(talk.messages().calls(), "lookup");
+    let (mut other, effects) = another(&mut talk);
+    assert_eq!(effects, []);
+    assert_eq!(other.tick(&mut talk.vm, talk.now), [], "nobody knows yet");
+    talk.lookup(known(policy(1)));
+    let effects = other.tick(&mut talk.vm, talk.now);
+    assert!(matches!(effects.as_slice(), [Effect::Respond(answer)] if answer.status == 200));
+}
+
+#[test]
+fn a_look_up_whose_client_left_is_made_by_the_next_one() {
+    let mut talk = Talk::new();
+    talk.messages();
+    let (mut other, _) = another(&mut talk);
+    talk.end("downstream_remote_disconnect");
+    let effects = other.tick(&mut talk.vm, talk.now);
+    assert!(matches!(effects.as_slice(), [Effect::Call(Call::Lookup(_))]));
+    let (mut third, effects) = another(&mut talk);
+    assert_eq!(effects, []);
+    other.call_failed(&mut talk.vm, false, talk.now);
+    let effects = third.tick(&mut talk.vm, talk.now);
+    assert!(matches!(effects.as_slice(), [Effect::Call(Call::Lookup(_))]));
+}
+
+#[test]
+fn nobody_waits_for_another_ones_look_up_forever() {
+    let mut talk = Talk::new();
+    talk.messages();
+    let (mut other, _) = another(&mut talk);
+    let later = talk.now.plus_ms(4_999);
+    assert_eq!(other.tick(&mut talk.vm, later), []);
+    let effects = other.tick(&mut talk.vm, later.plus_ms(1));
+    assert!(matches!(effects.as_slice(), [Effect::Respond(answer)] if answer.status == 503));
+    assert!(talk.vm.lookups.len() == 1, "it did not lead");
+}

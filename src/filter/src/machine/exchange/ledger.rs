@@ -60,12 +60,45 @@ impl Exchange {
             Phase::Calling(asked) if asked.what == what => asked.since,
             _ => now,
         };
+        let follows = what == What::Lookup && !self.lead(vm);
+        self.phase = Phase::Calling(Asked { what, since, again_at: None, follows });
         let call = match what {
+            _ if follows => None,
             What::Lookup => self.lookup_call(vm),
             What::Hold => self.hold_call(vm),
         };
-        self.phase = Phase::Calling(Asked { what, since, again_at: None });
         call.map(Effect::Call).into_iter().collect()
+    }
+
+    /// Becomes the one that looks its key up, unless another does.
+    fn lead(&mut self, vm: &mut Vm) -> bool {
+        self.leads = self.leads || self.key.is_some_and(|key| vm.lookups.insert(key));
+        self.leads
+    }
+
+    /// Lets another one look the key up: this one knows, or has gone.
+    pub(super) fn stop_leading(&mut self, vm: &mut Vm) {
+        if std::mem::take(&mut self.leads)
+            && let Some(key) = &self.key
+        {
+            vm.lookups.remove(key);
+        }
+    }
+
+    /// Waits for what another one hears, for as long as that may take; then goes on with it, or asks itself.
+    pub(super) fn follow(&mut self, vm: &mut Vm, since: Timestamp, now: Timestamp) -> Vec<Effect> {
+        if self.key.is_some_and(|key| vm.lookups.contains(&key)) {
+            let call_ms = i64::try_from(vm.config.ledger_timeout_ms).unwrap_or(i64::MAX);
+            let patience_ms = vm.config.ledger_wait_ms.saturating_add(call_ms);
+            let waits = (0..patience_ms).contains(&now.since_ms(since));
+            return if waits { Vec::new() } else { self.give_up(vm) };
+        }
+        self.phase = Phase::Judging;
+        let effects = self.advance(vm, now);
+        if let Phase::Calling(Asked { what: What::Lookup, since: asked, .. }) = &mut self.phase {
+            *asked = since;
+        }
+        effects
     }
 
     pub(super) fn lookup_call(&self, vm: &mut Vm) -> Option<Call> {
@@ -126,6 +159,7 @@ impl Exchange {
             return Vec::new();
         }
         self.phase = Phase::Judging;
+        self.stop_leading(vm);
         let Some(key) = self.key else { return Vec::new() };
         match learn(vm, key, response, now) {
             Some(()) => self.advance(vm, now),
