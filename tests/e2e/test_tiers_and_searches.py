@@ -61,7 +61,6 @@ def test_a_search_of_chat_is_charged_though_no_usage_tells_it(stack, mock, n, st
 UNPRICED = {
     "fast": ("messages", {"model": "claude-opus-4-6", "speed": "fast"}),
     "region": ("messages", {"model": "claude-haiku-4-5", "inference_geo": "us"}),
-    "priority": ("chat", {"model": "gpt-5-nano", "service_tier": "priority"}),
     "unheard-of tier": ("chat", {"model": "gpt-5.2", "service_tier": "platinum"}),
 }
 

@@ -42,6 +42,9 @@ impl Bounds {
 /// Bytes of text that make one token, as an estimate.
 pub const BYTES_PER_TOKEN: u64 = 3;
 
+/// Text beside images, as an estimate where the bytes are mostly theirs: an agent's usual prompt.
+const TEXT_BESIDE_IMAGES_TOKENS: u64 = 32_768;
+
 /// What the provider adds around every request: role markers, priming, a date.
 const OWN_PROMPT_TOKENS: u64 = 128;
 /// What the provider adds once tools are declared. Anthropic documents up to 804 tokens ("Tool use", pricing table).
@@ -100,12 +103,29 @@ fn windows(api: Api, body: &Body, model: &Model) -> u64 {
 
 /// What the input will be about, where nobody says what it was: a token for every three bytes, which is a little less than
 /// the four of English prose because code and JSON run shorter. Where the bytes say nothing, the bound itself.
-pub fn input_estimate(body: &Body, bounds: &Bounds) -> u64 {
-    let features = &body.features;
-    if features.content_elsewhere || features.images > 0 || calls_max(body) > 1 {
-        bounds.input
-    } else {
-        body.bytes.div_ceil(BYTES_PER_TOKEN).min(bounds.input)
+///
+/// Images are part of the bytes, and make far fewer tokens. Anthropic tells the exact input before the first word of its answer, so
+/// an estimate is needed only of whom nothing was served; where a client may have read everything, it stays on the safe side.
+pub fn input_estimate(api: Api, body: &Body, model: &Model, bounds: &Bounds) -> u64 {
+    if body.features.content_elsewhere {
+        return bounds.input;
+    }
+    let text = body.bytes.div_ceil(BYTES_PER_TOKEN);
+    let estimate = match (api, body.features.images) {
+        (_, 0) => text,
+        (Api::Messages, images) => {
+            text.min(TEXT_BESIDE_IMAGES_TOKENS).saturating_add(image_tokens(model).saturating_mul(images))
+        }
+        (_, images) => text.saturating_add(image_tokens(model).saturating_mul(images)),
+    };
+    estimate.min(bounds.input)
+}
+
+fn image_tokens(model: &Model) -> u64 {
+    match model.provider {
+        Provider::Anthropic => ANTHROPIC_IMAGE_TOKENS,
+        Provider::OpenAi => OPENAI_IMAGE_TOKENS,
+        Provider::Gemini => GEMINI_IMAGE_TOKENS,
     }
 }
 
@@ -118,11 +138,7 @@ fn calls_max(body: &Body) -> u64 {
 }
 
 fn in_the_body(body: &Body, model: &Model) -> u64 {
-    let image = match model.provider {
-        Provider::Anthropic => ANTHROPIC_IMAGE_TOKENS,
-        Provider::OpenAi => OPENAI_IMAGE_TOKENS,
-        Provider::Gemini => GEMINI_IMAGE_TOKENS,
-    };
+    let image = image_tokens(model);
     let tools = body.features.tools;
     let tools_prompt = if tools > 0 { TOOLS_PROMPT_TOKENS } else { 0 };
     body.bytes

@@ -242,7 +242,7 @@ pub fn admit(
     if let Some(missing) = policy.missing_tag(&tags) {
         return Err(Denial::TagMissing(Some(missing.clone())));
     }
-    let input_estimate = bounds::input_estimate(body, &bounds);
+    let input_estimate = bounds::input_estimate(api, body, model, &bounds);
     Ok(Admission { model: model.clone(), fallback_models, bounds, input_estimate, tags })
 }
 

@@ -32,9 +32,10 @@ pub fn usage(observed: Observed<'_>) -> Usage {
         .usage
         .unwrap_or_else(|| Usage { input: input_estimate.min(bounds.input), ..Usage::default() });
     let seen = output_seen(reading);
-    let thinking_ms = if seen > 0 { unseen_ms.saturating_sub(FIRST_WORD_MS) } else { unseen_ms };
+    let words = reading.output_bytes > 0;
+    let thinking_ms = if words { unseen_ms.saturating_sub(FIRST_WORD_MS) } else { unseen_ms };
     let thinking = thinking_ms.saturating_mul(OUTPUT_TOKENS_PER_SECOND).div_ceil(1000);
-    let output = if reading.output_bytes > 0 { seen.saturating_add(thinking) } else { thinking };
+    let output = if words { seen.saturating_add(thinking) } else { thinking };
     Usage { output: output.min(bounds.output).max(known.output), ..known }
 }
 
@@ -62,7 +63,7 @@ mod tests {
             ("text seen after thinking", None, 31, 100, 5_000, (100, 171)),
             ("an estimate beyond the bound", None, 0, 30_000, 0, (1_000, 0)),
             ("input named", Some(started), 300, 30_000, 1_000, (7, 100)),
-            ("input named, output hidden", Some(started), 0, 100, 4_000, (7, 80)),
+            ("input named, output hidden", Some(started), 0, 100, 4_000, (7, 320)),
             ("output named beyond what was seen", Some(Usage { output: 40, ..started }), 3, 100, 0, (7, 40)),
         ];
         for (case, named, output_bytes, input_estimate, unseen_ms, expected) in table {

@@ -11,7 +11,7 @@ use crate::usage::Usage;
 use chrono::NaiveDate;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The price book that ships with Tollgate, as JSON.
 pub const BUILT_IN: &str = include_str!("../data/price-book.json");
@@ -110,6 +110,8 @@ pub enum BookError {
 #[derive(Clone, Debug)]
 pub struct PriceBook {
     source: String,
+    /// Every service tier that some model has.
+    tiers: BTreeSet<String>,
     catalogue: Catalogue,
     prices: BTreeMap<ModelName, ModelPrices>,
 }
@@ -135,7 +137,9 @@ impl PriceBook {
             models.push(model);
         }
         let catalogue = Catalogue::new(revision(json), models).map_err(|e| BookError::Ambiguous(e.0))?;
-        Ok(Self { source: json.to_owned(), catalogue, prices })
+        let rates = prices.values().flat_map(|prices: &ModelPrices| &prices.rates);
+        let tiers = rates.map(|rate| rate.tier.clone()).collect();
+        Ok(Self { source: json.to_owned(), tiers, catalogue, prices })
     }
 
     /// The text that it was read from.
@@ -190,6 +194,11 @@ impl PriceBook {
         prices.total(tokens, part.usage.web_searches, &prices.factors(part.modifiers))
     }
 
+    /// Whether the book has rates of its own for this service tier of the model.
+    pub fn has_tier(&self, model: &ModelName, tier: &str) -> bool {
+        self.prices.get(model).is_some_and(|prices| prices.has_tier(tier))
+    }
+
     /// Whether the book has a price of its own for the model and everything that is named beside it, instead of the standard one.
     pub fn knows(&self, model: &ModelName, modifiers: &Modifiers) -> bool {
         let tier = modifiers.tier();
@@ -210,7 +219,8 @@ impl PriceBook {
     ) -> Result<Nanodollars, PriceError> {
         let prices = self.prices_of(model)?;
         let tier = modifiers.tier();
-        if !(prices.has_tier(tier) || CHEAPER_TIERS.contains(&tier)) || !prices.has_factors(modifiers) {
+        // A tier that other models have is served as standard where this one has none; the answer will tell.
+        if !(self.tiers.contains(tier) || CHEAPER_TIERS.contains(&tier)) || !prices.has_factors(modifiers) {
             return Err(PriceError::UnknownModifier);
         }
         let mut tokens = Picodollars::ZERO;

@@ -161,23 +161,33 @@ fn the_larger_bounds_win_field_by_field() {
 }
 
 #[test]
-fn an_input_that_the_bytes_do_not_bound_is_estimated_at_its_bound() {
-    let table = [
-        (Api::Messages, r#""messages":[{"role":"user","content":"hello"}]"#, false),
-        (Api::Responses, r#""previous_response_id":"resp_1""#, true),
-        (Api::Messages, r#""tools":[{"type":"web_search_20250305","max_uses":2}]"#, true),
+fn an_input_is_estimated_by_what_is_known_of_it() {
+    let image = r#""messages":[{"content":[{"type":"image","source":{"type":"base64","data":"DATA"}}]}]"#;
+    let screenshot = image.replace("DATA", &"A".repeat(600_000));
+    let picture = r#""messages":[{"content":[{"type":"image_url","image_url":{"url":"x"}}]}]"#;
+    let by_bytes = |_: &Bounds, bytes: u64| bytes.div_ceil(3);
+    type Expected<'a> = &'a dyn Fn(&Bounds, u64) -> u64;
+    let table: [(Api, Provider, &str, Expected<'_>); 5] = [
+        (Api::Messages, Provider::Anthropic, r#""messages":[{"role":"user","content":"hello"}]"#, &by_bytes),
+        (Api::Responses, Provider::OpenAi, r#""previous_response_id":"resp_1""#, &|bounds, _| bounds.input),
         (
-            Api::ChatCompletions,
-            r#""messages":[{"content":[{"type":"image_url","image_url":{"url":"x"}}]}]"#,
-            true,
+            Api::Messages,
+            Provider::Anthropic,
+            r#""tools":[{"type":"web_search_20250305","max_uses":2}]"#,
+            &by_bytes,
         ),
+        (Api::Messages, Provider::Anthropic, &screenshot, &|_, _| 32_768 + ANTHROPIC_IMAGE_TOKENS),
+        (Api::ChatCompletions, Provider::OpenAi, picture, &|_, bytes| {
+            bytes.div_ceil(3) + OPENAI_IMAGE_TOKENS
+        }),
     ];
-    for (api, members, at_its_bound) in table {
+    for (api, provider, members, expected) in table {
         let mut reader = BodyReader::new(&Operation::Answer(api)).unwrap();
         reader.feed(format!(r#"{{"model":"m",{members}}}"#).as_bytes());
         let body = reader.finish().unwrap();
-        let bounds = of(api, &body, &model(Provider::OpenAi));
-        let expected = if at_its_bound { bounds.input } else { body.bytes.div_ceil(3) };
-        assert_eq!(input_estimate(&body, &bounds), expected, "{members}");
+        let model = Model { context_window: 200_000, ..model(provider) };
+        let bounds = of(api, &body, &model);
+        let shown: String = members.chars().take(60).collect();
+        assert_eq!(input_estimate(api, &body, &model, &bounds), expected(&bounds, body.bytes), "{shown}");
     }
 }

@@ -6,19 +6,24 @@ use proxy_wasm::types::MetricType;
 /// A number that goes up and down.
 pub(super) struct Gauge {
     id: u32,
-    shown: u64,
+    shown: Option<u64>,
 }
 
 impl Gauge {
     pub(super) fn define(name: &str) -> Option<Self> {
         let id = hostcalls::define_metric(MetricType::Gauge, name).ok()?;
-        Some(Self { id, shown: 0 })
+        Some(Self { id, shown: None })
     }
 
     pub(super) fn show(&mut self, value: u64) {
-        if value != self.shown && hostcalls::record_metric(self.id, value).is_ok() {
-            self.shown = value;
+        if self.shown != Some(value) && hostcalls::record_metric(self.id, value).is_ok() {
+            self.shown = Some(value);
         }
+    }
+
+    /// Shows it anew next time: another VM may have taken this one for dead.
+    pub(super) fn doubt(&mut self) {
+        self.shown = None;
     }
 }
 

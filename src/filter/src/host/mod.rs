@@ -132,6 +132,9 @@ impl RootContext for Root {
         let now = now();
         if !(0..BEAT_MS).contains(&now.since_ms(self.beat_at)) {
             self.beat_at = now;
+            for gauge in [&mut self.metrics.unconfirmed, &mut self.metrics.open].into_iter().flatten() {
+                gauge.doubt();
+            }
             let (adopted, dead) = shared.vm.borrow_mut().beat();
             for nonce in &dead {
                 // Its reports are ours now, and so is their part of the sum.

@@ -163,8 +163,8 @@ impl Exchange {
         if self.buffered.saturating_add(length) > vm.config.body_bytes_max {
             return self.refuse(vm, &Denial::BodyTooLarge);
         }
-        let known = !matches!(self.phase, Phase::Calling(Asked { what: What::Lookup, .. }));
         if let Some(key) = &self.key
+            && let known = vm.policies.get(key).is_some_and(|entry| !matches!(entry.key, Key::Unknown))
             && !vm.buffered.take(key, length, known)
         {
             return self.refuse(vm, &Denial::Overloaded);

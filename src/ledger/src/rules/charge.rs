@@ -42,9 +42,9 @@ pub fn charge(book: &PriceBook, terms: &Terms, api: Api, settlement: &Settlement
         return in_full();
     };
     let usage = &with_untold_searches(*usage, terms, api);
-    let modifiers = answered(&terms.modifiers, &settlement.modifiers);
     let resolve = |name: &str| book.catalogue().resolve(name).map(|model| &model.name);
     let model = settlement.model.as_deref().map_or(Some(&terms.model), resolve);
+    let modifiers = answered(book, model.unwrap_or(&terms.model), &terms.modifiers, &settlement.modifiers);
     let extra: Option<Vec<_>> =
         settlement.extra.iter().map(|(name, usage)| Some((resolve(name)?, usage))).collect();
     let known = model.zip(extra).filter(|(model, _)| modifiers.iter().all(|one| book.knows(model, one)));
@@ -87,7 +87,7 @@ fn price(
 
 /// What the answer said. Where it is silent on the tier, it was what was asked for or the standard one: nobody saves money by
 /// asking alone.
-fn answered(asked: &Modifiers, answer: &Modifiers) -> Vec<Modifiers> {
+fn answered(book: &PriceBook, model: &ModelName, asked: &Modifiers, answer: &Modifiers) -> Vec<Modifiers> {
     let with_tier = |service_tier: Option<String>| Modifiers {
         service_tier,
         speed: answer.speed.clone().or_else(|| asked.speed.clone()),
@@ -95,6 +95,7 @@ fn answered(asked: &Modifiers, answer: &Modifiers) -> Vec<Modifiers> {
     };
     match (&answer.service_tier, &asked.service_tier) {
         (None, Some(tier)) if CHEAPER_TIERS.contains(&tier.as_str()) => vec![with_tier(None)],
+        (None, Some(_)) if !book.has_tier(model, asked.tier()) => vec![with_tier(None)],
         (None, Some(tier)) => vec![with_tier(None), with_tier(Some(tier.clone()))],
         (answered, _) => vec![with_tier(answered.clone())],
     }
@@ -108,7 +109,7 @@ pub fn resize(book: &PriceBook, terms: &Terms, known: Option<&Usage>, output_see
         Some(usage) => {
             let web_searches = usage.web_searches.max(bounds.web_searches);
             let usage = Usage { output: bounds.output.max(usage.output), web_searches, ..*usage };
-            price(book, &[(model, &usage)], &answered(&terms.modifiers, &Modifiers::default()))
+            price(book, &[(model, &usage)], &answered(book, model, &terms.modifiers, &Modifiers::default()))
         }
         None => book.cost_max(model, &bounds, &terms.modifiers),
     };
