@@ -113,6 +113,19 @@ impl Policies {
         }
     }
 
+    /// The policy that is remembered of a virtual key.
+    pub fn policy(&mut self, key: &KeyDigest) -> Option<Rc<Policy>> {
+        match self.get(key)?.key {
+            Key::Virtual { policy, .. } => Some(policy),
+            Key::Administrator | Key::Unknown => None,
+        }
+    }
+
+    /// The version of that policy; empty where there is none.
+    pub fn version(&mut self, key: &KeyDigest) -> Vec<u8> {
+        self.policy(key).map(|policy| policy.version.clone()).unwrap_or_default()
+    }
+
     /// Remembers what the ledger said.
     pub fn insert(&mut self, digest: KeyDigest, entry: Entry) {
         if matches!(entry.key, Key::Unknown) {

@@ -35,7 +35,7 @@ impl Exchange {
     }
 
     /// What has to be reported if this VM does not live to report anything better.
-    pub(super) fn lost(&self) -> v1::ReportEvent {
+    fn lost(&self) -> v1::ReportEvent {
         let settlement = Settlement {
             usage: None,
             estimated: true,
@@ -101,12 +101,9 @@ impl Exchange {
         effects
     }
 
-    pub(super) fn lookup_call(&self, vm: &mut Vm) -> Option<Call> {
+    fn lookup_call(&self, vm: &mut Vm) -> Option<Call> {
         let key = self.key?;
-        let known_version = match vm.policies.get(&key).map(|entry| entry.key) {
-            Some(Key::Virtual { policy, .. }) => policy.version.clone(),
-            _ => Vec::new(),
-        };
+        let known_version = vm.policies.version(&key);
         Some(Call::Lookup(v1::LookupRequest {
             key_digest: key.as_bytes().to_vec(),
             known_version,
@@ -114,12 +111,9 @@ impl Exchange {
         }))
     }
 
-    pub(super) fn hold_call(&mut self, vm: &mut Vm) -> Option<Call> {
+    fn hold_call(&mut self, vm: &mut Vm) -> Option<Call> {
         let (key, api, request) = (self.key?, self.api()?, self.request.as_ref()?);
-        let policy_version = match vm.policies.get(&key).map(|entry| entry.key) {
-            Some(Key::Virtual { policy, .. }) => policy.version.clone(),
-            _ => Vec::new(),
-        };
+        let policy_version = vm.policies.version(&key);
         let admission = &self.held.as_ref()?.admission;
         let body = self.body.as_ref()?.as_ref().ok()?;
         let ask = HoldAsk {
@@ -196,13 +190,13 @@ impl Exchange {
         (effects, rejected)
     }
 
-    pub(super) fn remember(&self, vm: &mut Vm, key: Key, now: Timestamp) {
+    fn remember(&self, vm: &mut Vm, key: Key, now: Timestamp) {
         if let Some(digest) = self.key {
             vm.policies.insert(digest, Entry { key, confirmed_at: now });
         }
     }
 
-    pub(super) fn held(&mut self, vm: &mut Vm, now: Timestamp) -> Vec<Effect> {
+    fn held(&mut self, vm: &mut Vm, now: Timestamp) -> Vec<Effect> {
         let (Some(held), Some(Ok(body)), Some(api)) = (&self.held, self.body.clone(), self.api()) else {
             return self.give_up(vm);
         };
@@ -212,12 +206,9 @@ impl Exchange {
         self.go_on(vm, forward)
     }
 
-    pub(super) fn hold_denied(&mut self, vm: &mut Vm, denied: HoldDenied, now: Timestamp) -> Vec<Effect> {
+    fn hold_denied(&mut self, vm: &mut Vm, denied: HoldDenied, now: Timestamp) -> Vec<Effect> {
         let Some(key) = self.key else { return self.give_up(vm) };
-        let policy = match vm.policies.get(&key).map(|entry| entry.key) {
-            Some(Key::Virtual { policy, .. }) => policy,
-            _ => return self.give_up(vm),
-        };
+        let Some(policy) = vm.policies.policy(&key) else { return self.give_up(vm) };
         let name = self.body.as_ref().and_then(|body| body.as_ref().ok()).map(|body| body.model.clone());
         let denial =
             decision::refused_hold(denied, &name.unwrap_or_default(), &policy, &vm.policies.catalogue());
@@ -269,10 +260,9 @@ fn learn(vm: &mut Vm, digest: KeyDigest, response: v1::LookupResponse, now: Time
         v1::lookup_response::Verdict::Unknown(_) => Key::Unknown,
         v1::lookup_response::Verdict::Administrator(_) => Key::Administrator,
         v1::lookup_response::Verdict::Known(known) => {
-            let policy = match (known.policy, vm.policies.get(&digest).map(|entry| entry.key)) {
-                (Some(policy), _) => Rc::new(policy.try_into().ok()?),
-                (None, Some(Key::Virtual { policy, .. })) => policy,
-                (None, _) => return None,
+            let policy = match known.policy {
+                Some(policy) => Rc::new(policy.try_into().ok()?),
+                None => vm.policies.policy(&digest)?,
             };
             Key::Virtual { policy, exhausted: known.exhausted.map(Exhausted::try_from).transpose().ok()? }
         }
