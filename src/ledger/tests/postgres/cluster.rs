@@ -189,7 +189,7 @@ impl Cluster {
 
     /// Runs statements, each in a transaction of its own, and gives what they print: one line a row, columns parted by `|`.
     pub(crate) fn sql(&self, database: &str, statements: &str) -> String {
-        let mut command = Command::new(self.bin.join("psql"));
+        let mut command = as_user(None, &self.bin.join("psql"));
         command.args([
             "--no-psqlrc",
             "--quiet",

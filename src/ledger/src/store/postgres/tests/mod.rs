@@ -7,6 +7,7 @@ mod failures;
 mod migrations;
 mod server;
 mod statements;
+mod wire;
 
 use self::cluster::Cluster;
 use super::{Config, Patience, Postgres};

@@ -6,7 +6,6 @@ use crate::store::postgres::{OpenError, Patience, Postgres, Unfit};
 use crate::store::sql::{Sql, SqlErrorKind, values};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 use tokio::runtime::Handle;
 
 fn open(address: &str, runtime: &Handle) -> Result<Postgres, OpenError> {
