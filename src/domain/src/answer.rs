@@ -12,6 +12,10 @@ use crate::ids::{ModelName, Tag};
 use crate::json::Fault;
 use serde_json::{Value, json};
 
+mod rates;
+
+pub use rates::rate_headers;
+
 /// An answer of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -134,13 +138,15 @@ fn budget(denial: &Denial) -> Option<&Budget> {
 }
 
 /// Seconds that a client is told to wait at most.
-const RETRY_AFTER_MAX_S: u32 = 60;
+const RETRY_AFTER_MAX_S: u64 = 60;
 
 fn denial_headers(denial: &Denial) -> Vec<(&'static str, String)> {
     let mut headers = vec![("x-tollgate-denial", denial.name().to_owned())];
     match denial {
-        Denial::RateLimited { retry_after_s } => {
-            headers.push(("retry-after", (*retry_after_s).clamp(1, RETRY_AFTER_MAX_S).to_string()));
+        Denial::RateLimited { account, retry_after_ms } => {
+            let seconds = retry_after_ms.unwrap_or(0).div_ceil(1_000).clamp(1, RETRY_AFTER_MAX_S);
+            headers.push(("retry-after", seconds.to_string()));
+            headers.extend(account.as_ref().map(|account| ("x-tollgate-account", account.kind.to_string())));
         }
         _ => headers.push(("x-should-retry", "false".to_owned())),
     }
@@ -205,14 +211,16 @@ fn message(denial: &Denial) -> String {
         ),
         Denial::ModelMisfit { model } => format!("Model {} is not served by this API.", shown(model)),
         Denial::ProviderMissing { provider } => format!("No upstream for {provider} is configured here."),
-        Denial::RateLimited { .. } => "Too many requests for this key; slow down.".into(),
+        Denial::RateLimited { account, .. } => {
+            format!("Too many requests or tokens for {}; slow down.", account_words(account.as_ref()))
+        }
         Denial::BudgetSpent(budget) => {
-            format!("The budget of {} is spent. {}", account_words(budget), reset_words(budget))
+            format!("The budget of {} is spent. {}", account_words(budget.account.as_ref()), reset_words(budget))
         }
         Denial::BudgetTooSmall(budget) => format!(
             "This request may cost more than what is left in the budget of {}. Lower max_tokens, or wait for parallel \
              requests to finish. {}",
-            account_words(budget),
+            account_words(budget.account.as_ref()),
             reset_words(budget)
         ),
         Denial::LedgerAway => "Budgets cannot be checked at the moment; try again later.".into(),
@@ -278,8 +286,8 @@ fn without_digit_runs(text: &str) -> &str {
     if kept.is_empty() { "This feature" } else { kept }
 }
 
-fn account_words(budget: &Budget) -> String {
-    budget.account.as_ref().map_or_else(|| "your key".to_owned(), AccountLabel::in_words)
+fn account_words(account: Option<&AccountLabel>) -> String {
+    account.map_or_else(|| "your key".to_owned(), AccountLabel::in_words)
 }
 
 fn reset_words(budget: &Budget) -> String {

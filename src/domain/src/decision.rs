@@ -18,6 +18,7 @@ use crate::hold::{DenialReason, HoldDenied};
 use crate::ids::{ModelName, Tag};
 use crate::json::Fault;
 use crate::policy::{Amounts, Exhausted, Policy};
+use crate::price::Modifiers;
 use crate::request::body::Body;
 use crate::request::head::{Client, add_tag};
 use crate::time::Timestamp;
@@ -104,8 +105,10 @@ pub enum Denial {
     TagMissing(Option<Tag>),
     /// A rate is exceeded.
     RateLimited {
-        /// Seconds to wait.
-        retry_after_s: u32,
+        /// Whose.
+        account: Option<AccountLabel>,
+        /// Milliseconds to wait; `None`: the ledger did not say.
+        retry_after_ms: Option<u64>,
     },
     /// Nothing is left.
     BudgetSpent(Budget),
@@ -232,6 +235,9 @@ pub fn admit(
         bounds = bounds.max(bounds_of(fallback));
         fallback_models.push(fallback.name.clone());
     }
+    if let Some(name) = unprintable(&body.modifiers) {
+        return Err(Denial::Field { name, why: "holds a control character" });
+    }
     if let Some(extra) = policy.forbidden_extra(&body.modifiers, &bounds) {
         return Err(Denial::ExtraForbidden(Some(extra)));
     }
@@ -244,6 +250,17 @@ pub fn admit(
     }
     let input_estimate = bounds::input_estimate(api, body, model, &bounds);
     Ok(Admission { model: model.clone(), fallback_models, bounds, input_estimate, tags })
+}
+
+/// A modifier that no provider can mean: the ledger takes no such text, and an answer of ours is clearer than its error.
+fn unprintable(modifiers: &Modifiers) -> Option<&'static str> {
+    let named = [
+        ("service_tier", &modifiers.service_tier),
+        ("speed", &modifiers.speed),
+        ("inference_geo", &modifiers.inference_geo),
+    ];
+    let holds_one = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains(char::is_control));
+    named.into_iter().find(|(_, text)| holds_one(text)).map(|(name, _)| name)
 }
 
 /// Judges a model that a request names.
@@ -289,6 +306,7 @@ fn serves(api: Api, model: &Model) -> bool {
 /// What the ledger's refusal of a hold means for the client.
 pub fn refused_hold(denied: HoldDenied, model: &str, policy: &Policy, catalogue: &Catalogue) -> Denial {
     let allowed = || policy.models(catalogue).map(|model| model.name.clone()).collect();
+    let retry_after_ms = denied.retry_after_ms;
     let budget = Budget { account: denied.account, amounts: denied.amounts, resets_at: denied.resets_at };
     match denied.reason {
         DenialReason::KeyUnknown => Denial::KeyUnknown,
@@ -301,7 +319,7 @@ pub fn refused_hold(denied: HoldDenied, model: &str, policy: &Policy, catalogue:
         }
         DenialReason::BudgetSpent => Denial::BudgetSpent(budget),
         DenialReason::BudgetTooSmall => Denial::BudgetTooSmall(budget),
-        DenialReason::RateLimited => Denial::RateLimited { retry_after_s: 1 },
+        DenialReason::RateLimited => Denial::RateLimited { account: budget.account, retry_after_ms },
         DenialReason::TagMissing => Denial::TagMissing(None),
         DenialReason::ExtraForbidden => Denial::ExtraForbidden(None),
         // Our own message overtook itself; nothing that the client could mend.

@@ -9,6 +9,7 @@ use crate::ids::{HoldId, KeyDigest, ModelName, Tag};
 use crate::money::Nanodollars;
 use crate::policy::{Amounts, Policy};
 use crate::price::Modifiers;
+use crate::rate::RateNow;
 use crate::time::Timestamp;
 use crate::usage::Usage;
 
@@ -45,6 +46,17 @@ pub struct HoldAsk {
     pub catalogue_revision: u64,
 }
 
+/// Asks what is known of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupAsk {
+    /// Which.
+    pub key: KeyDigest,
+    /// The version of its policy that the caller holds; empty: none.
+    pub known_version: Vec<u8>,
+    /// The catalogue that the caller holds; zero: none.
+    pub catalogue_revision: u64,
+}
+
 /// The ledger's word on an ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -54,6 +66,8 @@ pub enum Verdict {
         amount: Nanodollars,
         /// When it is charged in full unless something is heard of it.
         expires_at: Timestamp,
+        /// The rates that it counts in, the tightest of each kind.
+        rates: Vec<RateNow>,
     },
     /// It is not.
     Denied(HoldDenied),
@@ -101,6 +115,8 @@ pub struct HoldDenied {
     pub resets_at: Option<Timestamp>,
     /// How the refusing limit stands.
     pub amounts: Option<Amounts>,
+    /// For rates: when to try again, in milliseconds from now.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// News of one hold.

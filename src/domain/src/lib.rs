@@ -34,6 +34,7 @@ pub mod meter;
 pub mod money;
 pub mod policy;
 pub mod price;
+pub mod rate;
 pub mod request;
 pub mod time;
 pub mod usage;

@@ -8,12 +8,13 @@ use tollgate_domain::api::Api;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::catalogue::{Catalogue, Mode, Model, Provider};
 use tollgate_domain::hold::{
-    DenialReason, End, Event, HoldAsk, HoldDenied, Outcome, Report, Settlement, Verdict,
+    DenialReason, End, Event, HoldAsk, HoldDenied, LookupAsk, Outcome, Report, Settlement, Verdict,
 };
 use tollgate_domain::ids::{HoldId, KeyDigest, ModelName, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Amounts, Exhausted, Policy};
 use tollgate_domain::price::Modifiers;
+use tollgate_domain::rate::{Rate, RateKind, RateNow};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 
@@ -33,8 +34,14 @@ const fn invalid(field: &'static str, why: &'static str) -> Invalid {
 
 /// Texts longer than this are no names of anything.
 const TEXT_BYTES_MAX: usize = 256;
+/// Versions of policies are some tens of bytes.
+const VERSION_BYTES_MAX: usize = 256;
 /// Fallback models of one request at most.
 const FALLBACK_MODELS_MAX: usize = 16;
+/// Parts of one answer that were billed as other models: the meter keeps 64.
+const EXTRA_MAX: usize = 64;
+/// An end's, and nothing comes after it.
+const SEQUENCE_MAX: u64 = 1 << 40;
 /// Tokens beyond this are absurd: no provider's window comes near, and products with prices stay small.
 pub const TOKENS_MAX: u64 = 1 << 40;
 
@@ -104,6 +111,13 @@ enum_pairs!(reason_from, reason_into, DenialReason, v1::DenialReason, "denied.re
     DenialReason::ExtraForbidden => v1::DenialReason::ExtraForbidden,
 });
 
+enum_pairs!(rate_kind_from, rate_kind_into, RateKind, v1::RateKind, "rates.kind", {
+    RateKind::RequestsPerMinute => v1::RateKind::RequestsPerMinute,
+    RateKind::TokensPerMinute => v1::RateKind::TokensPerMinute,
+    RateKind::TokensPerDay => v1::RateKind::TokensPerDay,
+    RateKind::Parallel => v1::RateKind::Parallel,
+});
+
 fn tokens(field: &'static str, value: u64) -> Result<u64, Invalid> {
     if value <= TOKENS_MAX { Ok(value) } else { Err(invalid(field, "is absurdly large")) }
 }
@@ -111,16 +125,24 @@ fn tokens(field: &'static str, value: u64) -> Result<u64, Invalid> {
 fn text(field: &'static str, value: String) -> Result<Option<String>, Invalid> {
     match value.len() {
         0 => Ok(None),
+        // They would end up in tables and terminals.
+        1..=TEXT_BYTES_MAX if value.contains(char::is_control) => {
+            Err(invalid(field, "holds a control character"))
+        }
         1..=TEXT_BYTES_MAX => Ok(Some(value)),
         _ => Err(invalid(field, "is longer than 256 bytes")),
     }
+}
+
+fn version(field: &'static str, value: Vec<u8>) -> Result<Vec<u8>, Invalid> {
+    if value.len() <= VERSION_BYTES_MAX { Ok(value) } else { Err(invalid(field, "is longer than 256 bytes")) }
 }
 
 fn required_text(field: &'static str, value: String) -> Result<String, Invalid> {
     text(field, value)?.ok_or(invalid(field, "is empty"))
 }
 
-/// The digest of `LookupRequest`, `HoldRequest` and `ReportEvent`.
+/// The digest of a virtual key.
 ///
 /// # Errors
 /// [`Invalid`] unless it has 32 bytes.
@@ -217,7 +239,7 @@ impl TryFrom<v1::HoldRequest> for HoldAsk {
         Ok(Self {
             id: hold_id(&ask.hold_id)?,
             key: key_digest(&ask.key_digest)?,
-            policy_version: ask.policy_version,
+            policy_version: version("policy_version", ask.policy_version)?,
             model: ModelName::new(required_text("model", ask.model)?),
             provider: provider_from(ask.provider)?,
             api: api_from(ask.api)?,
@@ -258,12 +280,36 @@ impl From<HoldAsk> for v1::HoldRequest {
     }
 }
 
+impl TryFrom<v1::LookupRequest> for LookupAsk {
+    type Error = Invalid;
+
+    fn try_from(ask: v1::LookupRequest) -> Result<Self, Invalid> {
+        Ok(Self {
+            key: key_digest(&ask.key_digest)?,
+            known_version: version("known_version", ask.known_version)?,
+            catalogue_revision: ask.catalogue_revision,
+        })
+    }
+}
+
+impl From<LookupAsk> for v1::LookupRequest {
+    fn from(ask: LookupAsk) -> Self {
+        Self {
+            key_digest: ask.key.as_bytes().to_vec(),
+            known_version: ask.known_version,
+            catalogue_revision: ask.catalogue_revision,
+        }
+    }
+}
+
 impl TryFrom<v1::ReportEvent> for Report {
     type Error = Invalid;
 
     fn try_from(report: v1::ReportEvent) -> Result<Self, Invalid> {
-        if report.sequence == 0 {
-            return Err(invalid("sequence", "must begin at 1"));
+        match report.sequence {
+            0 => return Err(invalid("sequence", "must begin at 1")),
+            1..=SEQUENCE_MAX => {}
+            _ => return Err(invalid("sequence", "is absurdly large")),
         }
         let event = match report.event.ok_or(invalid("event", "is missing"))? {
             v1::report_event::Event::Adjust(adjust) => Event::Adjust {
@@ -286,7 +332,10 @@ impl TryFrom<v1::ReportEvent> for Report {
 
 /// An HTTP status, or 0 where none was seen.
 fn status(field: &'static str, value: u32) -> Result<u16, Invalid> {
-    u16::try_from(value).ok().filter(|s| *s < 1000).ok_or(invalid(field, "is no HTTP status"))
+    u16::try_from(value)
+        .ok()
+        .filter(|s| matches!(s, 0 | 100..=999))
+        .ok_or(invalid(field, "is no HTTP status"))
 }
 
 impl From<Report> for v1::ReportEvent {
@@ -311,6 +360,9 @@ impl TryFrom<v1::Settle> for Settlement {
     type Error = Invalid;
 
     fn try_from(settle: v1::Settle) -> Result<Self, Invalid> {
+        if settle.extra.len() > EXTRA_MAX {
+            return Err(invalid("settle.extra", "are more than 64"));
+        }
         let extra = settle.extra.into_iter().map(|part| {
             let usage = part.usage.ok_or(invalid("settle.extra.usage", "is missing"))?;
             Ok((required_text("settle.extra.model", part.model)?, usage.try_into()?))
@@ -462,6 +514,7 @@ impl TryFrom<v1::Denied> for HoldDenied {
             account: denied.account.map(AccountLabel::try_from).transpose()?,
             resets_at: denied.resets_at_ms.map(Timestamp::new),
             amounts: denied.amounts.map(Into::into),
+            retry_after_ms: denied.retry_after_ms,
         })
     }
 }
@@ -473,8 +526,40 @@ impl From<HoldDenied> for v1::Denied {
             account: denied.account.map(Into::into),
             resets_at_ms: denied.resets_at.map(Timestamp::unix_ms),
             amounts: denied.amounts.map(Into::into),
+            retry_after_ms: denied.retry_after_ms,
         }
     }
+}
+
+impl TryFrom<v1::RateStatus> for RateNow {
+    type Error = Invalid;
+
+    fn try_from(status: v1::RateStatus) -> Result<Self, Invalid> {
+        Ok(Self {
+            account: status.account.ok_or(invalid("rates.account", "is missing"))?.try_into()?,
+            rate: Rate { kind: rate_kind_from(status.kind)?, limit: status.limit },
+            remaining: status.remaining,
+            resets_at: Timestamp::new(status.resets_at_ms),
+        })
+    }
+}
+
+impl From<RateNow> for v1::RateStatus {
+    fn from(now: RateNow) -> Self {
+        Self {
+            account: Some(now.account.into()),
+            kind: rate_kind_into(now.rate.kind).into(),
+            limit: now.rate.limit,
+            remaining: now.remaining,
+            resets_at_ms: now.resets_at.unix_ms(),
+        }
+    }
+}
+
+/// A later ledger may know kinds that this filter cannot show, which is no reason to refuse a request that it admitted.
+fn rates(statuses: Vec<v1::RateStatus>) -> Result<Vec<RateNow>, Invalid> {
+    let known = |status: &v1::RateStatus| v1::RateKind::try_from(status.kind).is_ok();
+    statuses.into_iter().filter(known).map(RateNow::try_from).collect()
 }
 
 impl TryFrom<v1::hold_response::Verdict> for Verdict {
@@ -485,6 +570,7 @@ impl TryFrom<v1::hold_response::Verdict> for Verdict {
             v1::hold_response::Verdict::Held(held) => Self::Held {
                 amount: Nanodollars::new(held.amount_nanodollars),
                 expires_at: Timestamp::new(held.expires_at_ms),
+                rates: rates(held.rates)?,
             },
             v1::hold_response::Verdict::Denied(denied) => Self::Denied(denied.try_into()?),
             v1::hold_response::Verdict::Stale(stale) => {
@@ -499,9 +585,11 @@ impl TryFrom<v1::hold_response::Verdict> for Verdict {
 impl From<Verdict> for v1::hold_response::Verdict {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Held { amount, expires_at } => {
-                Self::Held(v1::Held { amount_nanodollars: amount.get(), expires_at_ms: expires_at.unix_ms() })
-            }
+            Verdict::Held { amount, expires_at, rates } => Self::Held(v1::Held {
+                amount_nanodollars: amount.get(),
+                expires_at_ms: expires_at.unix_ms(),
+                rates: rates.into_iter().map(Into::into).collect(),
+            }),
             Verdict::Denied(denied) => Self::Denied(denied.into()),
             Verdict::Stale(policy, catalogue) => Self::Stale(v1::Stale {
                 policy: Some((*policy).into()),
@@ -563,5 +651,7 @@ impl From<&Catalogue> for v1::Catalogue {
     }
 }
 
+#[cfg(test)]
+mod stored;
 #[cfg(test)]
 mod tests;

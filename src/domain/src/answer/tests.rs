@@ -72,7 +72,12 @@ fn contract() -> Vec<(Denial, u16, &'static str, &'static str, Option<&'static s
         (ProviderMissing { provider: Provider::Gemini }, 403, MODEL),
         (ModelNotAllowed { model: "gpt-4.1".into(), allowed: names(&["gpt-4.1-mini", "o3"]) }, 403, MODEL),
         (
-            RateLimited { retry_after_s: 7 },
+            RateLimited { account: None, retry_after_ms: Some(7_000) },
+            429,
+            ("rate_limit_error", "rate_limit_exceeded", Some("rate_limit_exceeded")),
+        ),
+        (
+            RateLimited { account: budget("squad-500").account, retry_after_ms: None },
             429,
             ("rate_limit_error", "rate_limit_exceeded", Some("rate_limit_exceeded")),
         ),
@@ -122,12 +127,34 @@ fn clients_are_told_not_to_retry_except_for_rates() {
             assert_eq!(header(&answer, "retry-after").is_some(), is_rate, "{refusal:?}");
         }
     }
-    for (retry_after_s, expected) in
-        [(0, "1"), (1, "1"), (59, "59"), (60, "60"), (61, "60"), (u32::MAX, "60")]
-    {
-        let answer = denial(&Denial::RateLimited { retry_after_s }, OPENAI);
-        assert_eq!(header(&answer, "retry-after"), Some(expected));
+    let table = [
+        (None, "1"),
+        (Some(0), "1"),
+        (Some(1), "1"),
+        (Some(1_000), "1"),
+        (Some(1_001), "2"),
+        (Some(59_000), "59"),
+        (Some(59_001), "60"),
+        (Some(60_001), "60"),
+        (Some(u64::MAX), "60"),
+    ];
+    for (retry_after_ms, expected) in table {
+        let answer = denial(&Denial::RateLimited { account: None, retry_after_ms }, OPENAI);
+        assert_eq!(header(&answer, "retry-after"), Some(expected), "{retry_after_ms:?}");
     }
+}
+
+#[test]
+fn a_rate_says_whose_it_is() {
+    let of = |account| denial(&Denial::RateLimited { account, retry_after_ms: Some(1_500) }, ANTHROPIC);
+    let answer = of(budget("engineering").account);
+    let expected = "Too many requests or tokens for team \"engineering\"; slow down.";
+    assert_eq!(body(&answer)["error"]["message"], expected);
+    let expected =
+        [("x-tollgate-denial", "rate_limited"), ("retry-after", "2"), ("x-tollgate-account", "team")];
+    let got: Vec<(&str, &str)> = answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(got, expected);
+    assert_eq!(body(&of(None))["error"]["message"], "Too many requests or tokens for your key; slow down.");
 }
 
 /// Clients look for status codes anywhere in a body.

@@ -238,12 +238,18 @@ fn the_ledgers_reasons_become_denials() {
         (BudgetSpent, Denial::BudgetSpent(budget.clone())),
         (BudgetTooSmall, Denial::BudgetTooSmall(budget)),
         (HoldEnded, Denial::LedgerAway),
-        (RateLimited, Denial::RateLimited { retry_after_s: 1 }),
+        (RateLimited, Denial::RateLimited { account: account.clone(), retry_after_ms: Some(1_500) }),
         (TagMissing, Denial::TagMissing(None)),
         (ExtraForbidden, Denial::ExtraForbidden(None)),
     ];
     for (reason, expected) in table {
-        let denied = HoldDenied { reason, account: account.clone(), resets_at: Some(NOW), amounts };
+        let denied = HoldDenied {
+            reason,
+            account: account.clone(),
+            resets_at: Some(NOW),
+            amounts,
+            retry_after_ms: Some(1_500),
+        };
         assert_eq!(refused_hold(denied, "m", &policy(&[&["gpt"]]), &catalogue()), expected, "{reason:?}");
     }
 }
@@ -278,7 +284,7 @@ fn every_denial_has_a_name_of_its_own() {
         (Denial::ModelNotAllowed { model: model(), allowed: vec![] }, "model_not_allowed"),
         (Denial::TagMissing(None), "tag_missing"),
         (Denial::ExtraForbidden(None), "extra_forbidden"),
-        (Denial::RateLimited { retry_after_s: 1 }, "rate_limited"),
+        (Denial::RateLimited { account: None, retry_after_ms: None }, "rate_limited"),
         (Denial::BudgetSpent(budget()), "budget_spent"),
         (Denial::BudgetTooSmall(budget()), "budget_too_small"),
         (Denial::LedgerAway, "ledger_away"),
@@ -312,6 +318,16 @@ fn a_forbidden_extra_and_a_missing_tag_are_refused_by_name() {
     let asks = r#""model":"a","service_tier":"priority""#;
     assert_eq!(admitted(&forbids, &[], asks), Err(Denial::ExtraForbidden(Some(Extra::PriorityTier))));
     assert!(admitted(&forbids, &[], r#""model":"a","service_tier":"flex""#).is_ok());
+}
+
+#[test]
+fn a_modifier_that_cannot_be_printed_is_refused_by_name() {
+    for name in ["service_tier", "speed", "inference_geo"] {
+        let asks = |value: &str| admitted(&policy(&[]), &[], &format!(r#""model":"a","{name}":"{value}""#));
+        let why = "holds a control character";
+        assert_eq!(asks(r"a\u0001"), Err(Denial::Field { name, why }), "{name}");
+        assert!(asks("standard").is_ok(), "{name}");
+    }
 }
 
 #[test]

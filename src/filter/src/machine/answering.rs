@@ -10,6 +10,7 @@ use tollgate_domain::hold::Event;
 use tollgate_domain::ids::HoldId;
 use tollgate_domain::meter::withhold::Withhold;
 use tollgate_domain::meter::{Meter, Reading};
+use tollgate_domain::rate::RateNow;
 use tollgate_domain::time::Timestamp;
 
 /// What becomes of an answer's head.
@@ -19,7 +20,7 @@ pub enum AnswerHead {
     Pass {
         /// Headers that the client must not see.
         remove: Vec<String>,
-        /// Headers of ours.
+        /// Headers of ours; each takes the place of the provider's of the same name.
         add: Vec<(&'static str, String)>,
     },
     /// The client gets another answer.
@@ -46,6 +47,8 @@ pub struct Answering {
     complete: bool,
     readable: bool,
     retired: Option<Timestamp>,
+    /// How the rates stood after the hold.
+    rates: Vec<RateNow>,
     reported_at: Timestamp,
     sequence: u64,
     input_reported: bool,
@@ -57,6 +60,7 @@ impl Answering {
         reader: Reader,
         api: Api,
         admission: &Admission,
+        rates: Vec<RateNow>,
         withholds: bool,
         now: Timestamp,
     ) -> Self {
@@ -78,6 +82,7 @@ impl Answering {
             complete: false,
             readable: true,
             retired: retired.map(|at| at.and_utc().into()),
+            rates,
             reported_at: now,
             sequence: 0,
             input_reported: false,
@@ -117,6 +122,10 @@ impl Answering {
         let mut add = vec![(REQUEST_ID, self.id.to_string())];
         if self.retired.is_some_and(|retired| retired <= now) {
             add.push(("x-tollgate-warning", "model-retired".to_owned()));
+        }
+        // A provider's error, of its own rates above all, speaks for itself.
+        if (200..300).contains(&status) {
+            add.extend(answer::rate_headers(&self.rates, self.reader.shape, now));
         }
         AnswerHead::Pass {
             remove: headers.iter().map(|(name, _)| name).filter(stays).cloned().collect(),

@@ -4,6 +4,7 @@ use tollgate_domain::bounds::Bounds;
 use tollgate_domain::estimate::{self, Observed};
 use tollgate_domain::hold::{End, Event, Settlement};
 use tollgate_domain::meter::Reading;
+use tollgate_domain::price::Modifiers;
 
 /// Where the status that the client saw came from, as Envoy tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,19 +136,72 @@ fn settlement(forwarded: &Forwarded<'_>, end: End, charge: Charge) -> Settlement
         },
         estimated: !matches!(charge, Charge::Named),
         end,
-        model: reading.model.clone(),
-        modifiers: reading.modifiers.clone(),
-        extra: reading.extra.clone(),
+        model: printable(reading.model.as_ref()),
+        modifiers: Modifiers {
+            service_tier: printable(reading.modifiers.service_tier.as_ref()),
+            speed: printable(reading.modifiers.speed.as_ref()),
+            inference_geo: printable(reading.modifiers.inference_geo.as_ref()),
+        },
+        extra: reading.extra.iter().map(|(model, usage)| (named(model), *usage)).collect(),
         status: forwarded.status.unwrap_or(0),
         duration_ms: forwarded.duration_ms,
         first_byte_ms: forwarded.first_byte_ms,
     }
 }
 
+/// A name that cannot be printed names nothing: the ledger would take no report with it, and charge the whole hold.
+fn printable(name: Option<&String>) -> Option<String> {
+    name.filter(|name| !name.is_empty() && !name.contains(char::is_control)).cloned()
+}
+
+/// Tokens of a model that cannot be named are billed all the same, as those of one without a price.
+fn named(model: &String) -> String {
+    printable(Some(model)).unwrap_or_else(|| "unknown".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tollgate_domain::usage::Usage;
+
+    const BOUNDS: Bounds = Bounds {
+        input: 0,
+        input_per_call: 0,
+        cache_write_5m: 0,
+        cache_write_1h: 0,
+        output: 0,
+        web_searches: 0,
+    };
+
+    fn forwarded(reading: &Reading) -> Forwarded<'_> {
+        Forwarded {
+            reading,
+            status: Some(200),
+            complete: true,
+            source: Source::Provider,
+            bounds: &BOUNDS,
+            input_estimate: 0,
+            unseen_ms: 0,
+            duration_ms: 0,
+            first_byte_ms: 0,
+            readable: true,
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_printed_are_left_out_of_a_report() {
+        let usage = Some(Usage { input: 5, ..Usage::default() });
+        let broken = || Some("a\u{1b}[0m".to_owned());
+        let modifiers =
+            Modifiers { service_tier: broken(), speed: Some("fast".into()), inference_geo: broken() };
+        let extra = vec![(broken().unwrap(), Usage::default()), ("other".to_owned(), Usage::default())];
+        let reading = Reading { usage, model: broken(), modifiers, extra, ..Reading::default() };
+        let Event::Settle(settled) = event(&forwarded(&reading)) else { panic!() };
+        assert_eq!((settled.usage.is_some(), settled.model), (true, None));
+        assert_eq!(settled.modifiers, Modifiers { speed: Some("fast".into()), ..Modifiers::default() });
+        let models: Vec<&str> = settled.extra.iter().map(|(model, _)| model.as_str()).collect();
+        assert_eq!(models, ["unknown", "other"]);
+    }
 
     #[test]
     fn envoy_tells_where_a_status_came_from() {
@@ -208,18 +262,7 @@ mod tests {
             ("not terminal", &open, Some(200), true, provider, Estimate(End::NotTerminal)),
         ];
         for (case, reading, status, complete, source, expected) in table {
-            let forwarded = Forwarded {
-                reading,
-                status,
-                complete,
-                source,
-                bounds: &Bounds::default(),
-                input_estimate: 0,
-                unseen_ms: 0,
-                duration_ms: 0,
-                first_byte_ms: 0,
-                readable: true,
-            };
+            let forwarded = Forwarded { status, complete, source, ..forwarded(reading) };
             assert_eq!(judge(&forwarded), expected, "{case}");
         }
     }

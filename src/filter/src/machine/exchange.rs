@@ -255,7 +255,7 @@ impl Exchange {
                 };
                 match decision::admit(policy, &catalogue, &vm.config.providers, api, client, &body) {
                     Ok(admission) => Step::Hold(Box::new(Held { admission, slot: None })),
-                    Err(denial @ Denial::TooManyTags) => Step::Deny(denial),
+                    Err(denial @ (Denial::TooManyTags | Denial::Field { .. })) => Step::Deny(denial),
                     Err(denial) => deny(denial),
                 }
             }

@@ -9,6 +9,7 @@ use tollgate_domain::hold::{DenialReason, End, Event, HoldDenied, Report, Verdic
 use tollgate_domain::ids::{HoldId, ModelName};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Amounts, Policy};
+use tollgate_domain::rate::{Rate, RateKind, RateNow};
 use tollgate_domain::request::head::Head;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
@@ -79,7 +80,11 @@ fn verdict(verdict: Verdict) -> v1::HoldResponse {
 }
 
 fn made() -> v1::HoldResponse {
-    verdict(Verdict::Held { amount: Nanodollars::new(1), expires_at: Timestamp::new(0) })
+    made_within(Vec::new())
+}
+
+fn made_within(rates: Vec<RateNow>) -> v1::HoldResponse {
+    verdict(Verdict::Held { amount: Nanodollars::new(1), expires_at: Timestamp::new(0), rates })
 }
 
 fn stale(policy: Policy) -> v1::HoldResponse {
@@ -92,7 +97,13 @@ fn denied(reason: DenialReason) -> v1::HoldResponse {
         alias: "engineering".into(),
     };
     let amounts = Some(Amounts { limit: Nanodollars::new(5), ..Amounts::default() });
-    verdict(Verdict::Denied(HoldDenied { reason, account: Some(account), resets_at: None, amounts }))
+    verdict(Verdict::Denied(HoldDenied {
+        reason,
+        account: Some(account),
+        resets_at: None,
+        amounts,
+        retry_after_ms: Some(6_001),
+    }))
 }
 
 impl Talk {
@@ -493,6 +504,134 @@ fn headers_about_our_account_stay_here() {
     };
     assert_eq!(remove, &names[..4]);
     assert_eq!(add, [("x-tollgate-request-id", "09".repeat(16))]);
+}
+
+/// How the rates of a key stand: requests and tokens by the minute, and open requests.
+fn rates() -> Vec<RateNow> {
+    let rate = |kind, limit, remaining| RateNow {
+        account: tollgate_domain::account::AccountLabel {
+            kind: tollgate_domain::account::AccountKind::Key,
+            alias: "a".into(),
+        },
+        rate: Rate { kind, limit },
+        remaining,
+        resets_at: Timestamp::new(1_002_000),
+    };
+    vec![
+        rate(RateKind::RequestsPerMinute, 60, 58),
+        rate(RateKind::TokensPerMinute, 9_000, 7),
+        rate(RateKind::Parallel, 4, 3),
+    ]
+}
+
+/// The headers of an answer that the provider gave these headers, as the host leaves them: gone what is removed, and ours in the
+/// place of the provider's.
+fn seen_headers(talk: &mut Talk, status: u16, provider: &[(&str, &str)]) -> Vec<String> {
+    let mut headers: Vec<(String, Vec<u8>)> =
+        provider.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+    let exchange = talk.exchange.as_mut().unwrap();
+    let head = exchange.answer_head(status, &headers, "via_upstream", false, talk.now);
+    let Some(AnswerHead::Pass { remove, add }) = head else { panic!("{head:?}") };
+    headers.retain(|(name, _)| !remove.contains(name) && add.iter().all(|(added, _)| added != name));
+    headers.extend(add.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())));
+    let text = |(name, value): (String, Vec<u8>)| format!("{name}: {}", String::from_utf8(value).unwrap());
+    headers.into_iter().map(text).filter(|header| !header.starts_with("x-tollgate-")).collect()
+}
+
+#[test]
+fn an_answer_tells_our_rates_in_the_place_of_the_providers() {
+    let mut talk = Talk::new();
+    talk.up_to_the_hold().answer_hold(made_within(rates()));
+    let provider = [
+        ("anthropic-ratelimit-requests-remaining", "3999"),
+        ("anthropic-ratelimit-input-tokens-remaining", "2000000"),
+    ];
+    let expected = [
+        "anthropic-ratelimit-input-tokens-remaining: 2000000",
+        "anthropic-ratelimit-requests-limit: 60",
+        "anthropic-ratelimit-requests-remaining: 58",
+        "anthropic-ratelimit-requests-reset: 1970-01-01T00:16:42Z",
+        "x-ratelimit-api_key-limit-requests: 60",
+        "x-ratelimit-api_key-remaining-requests: 58",
+        "anthropic-ratelimit-tokens-limit: 9000",
+        "anthropic-ratelimit-tokens-remaining: 7",
+        "anthropic-ratelimit-tokens-reset: 1970-01-01T00:16:42Z",
+        "x-ratelimit-api_key-limit-tokens: 9000",
+        "x-ratelimit-api_key-remaining-tokens: 7",
+    ];
+    assert_eq!(seen_headers(&mut talk, 200, &provider), expected);
+}
+
+#[test]
+fn an_answer_in_openais_shape_tells_rates_as_openai_does() {
+    let mut talk = Talk::new();
+    talk.head("POST", "/v1/chat/completions", &[], false).lookup(known(policy(1)));
+    talk.body(r#"{"model":"gpt-x","messages":[]}"#).answer_hold(made_within(rates()[..1].to_vec()));
+    let provider = [("x-ratelimit-remaining-requests", "3999"), ("x-ratelimit-remaining-tokens", "8000")];
+    let expected = [
+        "x-ratelimit-remaining-tokens: 8000",
+        "x-ratelimit-limit-requests: 60",
+        "x-ratelimit-remaining-requests: 58",
+        "x-ratelimit-reset-requests: 2s",
+        "x-ratelimit-api_key-limit-requests: 60",
+        "x-ratelimit-api_key-remaining-requests: 58",
+    ];
+    assert_eq!(seen_headers(&mut talk, 200, &provider), expected);
+}
+
+#[test]
+fn a_providers_rates_stay_where_there_are_none_of_ours_or_it_refuses() {
+    let provider = [("anthropic-ratelimit-requests-remaining", "0"), ("retry-after", "7")];
+    let expected = ["anthropic-ratelimit-requests-remaining: 0", "retry-after: 7"];
+    for (status, rates) in [(200, Vec::new()), (429, rates()), (529, rates())] {
+        let mut talk = Talk::new();
+        talk.up_to_the_hold().answer_hold(made_within(rates));
+        assert_eq!(seen_headers(&mut talk, status, &provider), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_rate_refuses_for_a_while_and_is_not_remembered() {
+    let mut talk = Talk::new();
+    let header = |talk: &Talk, name: &str| {
+        let headers = &talk.response().headers;
+        headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone())
+    };
+    talk.up_to_the_hold().answer_hold(denied(DenialReason::RateLimited)).refused_as(429, "rate_limited");
+    assert_eq!(header(&talk, "retry-after").as_deref(), Some("7"));
+    assert_eq!(header(&talk, "x-tollgate-account").as_deref(), Some("team"));
+    assert_eq!(header(&talk, "x-tollgate-request-id"), Some("09".repeat(16)));
+    assert_eq!(header(&talk, "x-should-retry"), None);
+    let body: serde_json::Value = serde_json::from_slice(&talk.response().body).unwrap();
+    assert_eq!(body["error"]["type"], "rate_limit_error");
+    assert_eq!(talk.slots_free(), 8, "the ledger kept nothing");
+    assert!(talk.reports().is_empty());
+    assert_eq!(talk.up_to_the_hold().calls(), "hold", "it may pass at any moment");
+}
+
+#[test]
+fn codex_reads_a_rate_in_openais_shape() {
+    let mut talk = Talk::new();
+    talk.head("POST", "/v1/responses", &[("originator", "codex_cli_rs")], false).lookup(known(policy(1)));
+    talk.body(r#"{"model":"gpt-x","input":"hi"}"#).answer_hold(denied(DenialReason::RateLimited));
+    talk.refused_as(429, "rate_limited");
+    let body: serde_json::Value = serde_json::from_slice(&talk.response().body).unwrap();
+    let error = &body["error"];
+    assert_eq!(
+        (&error["type"], &error["code"]),
+        (&"rate_limit_exceeded".into(), &"rate_limit_exceeded".into())
+    );
+}
+
+#[test]
+fn texts_that_cannot_be_printed_reach_no_ledger() {
+    let mut talk = Talk::new();
+    talk.messages().lookup(known(policy(1)));
+    talk.body(r#"{"model":"claude-x","max_tokens":1,"metadata":{"user_id":"a\u0007b"}}"#);
+    let Effect::Call(Call::Hold(hold)) = talk.effects[0].clone() else { panic!() };
+    assert_eq!(hold.end_user, "");
+    talk.messages();
+    talk.body(r#"{"model":"claude-x","max_tokens":1,"service_tier":"a\u0007b"}"#).refused_as(400, "field");
 }
 
 #[test]

@@ -102,13 +102,32 @@ pub mod hold_response {
         Stale(super::Stale),
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Held {
     #[prost(int64, tag = "1")]
     pub amount_nanodollars: i64,
     /// Without a report until then the hold expires and is charged in full.
     #[prost(int64, tag = "2")]
     pub expires_at_ms: i64,
+    /// The rates that it counts in, the tightest of each kind. A reader leaves out kinds that it does not know.
+    #[prost(message, repeated, tag = "3")]
+    pub rates: ::prost::alloc::vec::Vec<RateStatus>,
+}
+/// One rate of one account, after the hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RateStatus {
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<AccountLabel>,
+    #[prost(enumeration = "RateKind", tag = "2")]
+    pub kind: i32,
+    #[prost(uint64, tag = "3")]
+    pub limit: u64,
+    /// How much would pass at once.
+    #[prost(uint64, tag = "4")]
+    pub remaining: u64,
+    /// When all of it would.
+    #[prost(int64, tag = "5")]
+    pub resets_at_ms: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Denied {
@@ -122,6 +141,9 @@ pub struct Denied {
     pub resets_at_ms: ::core::option::Option<i64>,
     #[prost(message, optional, tag = "4")]
     pub amounts: ::core::option::Option<Amounts>,
+    /// For rates: when to try again.
+    #[prost(uint64, optional, tag = "5")]
+    pub retry_after_ms: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountLabel {
@@ -512,6 +534,42 @@ impl AccountKind {
             "ACCOUNT_KIND_TAG" => Some(Self::Tag),
             "ACCOUNT_KIND_SESSION" => Some(Self::Session),
             "ACCOUNT_KIND_CUSTOMER" => Some(Self::Customer),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RateKind {
+    Unspecified = 0,
+    RequestsPerMinute = 1,
+    TokensPerMinute = 2,
+    TokensPerDay = 3,
+    /// Requests that run at once.
+    Parallel = 4,
+}
+impl RateKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RATE_KIND_UNSPECIFIED",
+            Self::RequestsPerMinute => "RATE_KIND_REQUESTS_PER_MINUTE",
+            Self::TokensPerMinute => "RATE_KIND_TOKENS_PER_MINUTE",
+            Self::TokensPerDay => "RATE_KIND_TOKENS_PER_DAY",
+            Self::Parallel => "RATE_KIND_PARALLEL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RATE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "RATE_KIND_REQUESTS_PER_MINUTE" => Some(Self::RequestsPerMinute),
+            "RATE_KIND_TOKENS_PER_MINUTE" => Some(Self::TokensPerMinute),
+            "RATE_KIND_TOKENS_PER_DAY" => Some(Self::TokensPerDay),
+            "RATE_KIND_PARALLEL" => Some(Self::Parallel),
             _ => None,
         }
     }

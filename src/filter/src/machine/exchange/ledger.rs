@@ -13,6 +13,7 @@ use tollgate_domain::hold::{End, Event, HoldAsk, HoldDenied, Report, Settlement,
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::policy::Exhausted;
 use tollgate_domain::price::Modifiers;
+use tollgate_domain::rate::RateNow;
 use tollgate_domain::time::Timestamp;
 use tollgate_proto::v1;
 
@@ -128,7 +129,8 @@ impl Exchange {
             fallback_models: admission.fallback_models.clone(),
             tags: admission.tags.clone(),
             session: request.client.session.clone(),
-            end_user: body.end_user.clone(),
+            // Only a label: one that cannot be printed is left out, not refused.
+            end_user: body.end_user.clone().filter(|user| !user.contains(char::is_control)),
             client: request.client.product.clone(),
             catalogue_revision: vm.policies.catalogue().revision(),
         };
@@ -175,7 +177,7 @@ impl Exchange {
         }
         self.phase = Phase::Judging;
         let effects = match response.verdict.map(Verdict::try_from) {
-            Some(Ok(Verdict::Held { .. })) => self.held(vm, now),
+            Some(Ok(Verdict::Held { rates, .. })) => self.held(vm, rates, now),
             Some(Ok(Verdict::Denied(denied))) => self.hold_denied(vm, denied, now),
             Some(Ok(Verdict::Stale(policy, catalogue))) => {
                 self.stale = self.stale.saturating_add(1);
@@ -196,13 +198,14 @@ impl Exchange {
         }
     }
 
-    fn held(&mut self, vm: &mut Vm, now: Timestamp) -> Vec<Effect> {
+    fn held(&mut self, vm: &mut Vm, rates: Vec<RateNow>, now: Timestamp) -> Vec<Effect> {
         let (Some(held), Some(Ok(body)), Some(api)) = (&self.held, self.body.clone(), self.api()) else {
             return self.give_up(vm);
         };
         let forward = self.forward(&held.admission.model, &body);
         let withholds = self.asks_for_usage(&body);
-        self.answering = Some(Answering::new(self.id, self.reader, api, &held.admission, withholds, now));
+        self.answering =
+            Some(Answering::new(self.id, self.reader, api, &held.admission, rates, withholds, now));
         self.go_on(vm, forward)
     }
 
