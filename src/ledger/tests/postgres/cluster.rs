@@ -158,7 +158,7 @@ impl Cluster {
     pub(crate) fn kill(&self) {
         let pid = self.pid();
         succeed("kill", Command::new("kill").args(["-9", &pid]).output().unwrap());
-        while Command::new("kill").args(["-0", &pid]).stderr(Stdio::null()).status().unwrap().success() {
+        while is_running(&pid) {
             std::thread::sleep(PAUSE);
         }
     }
@@ -255,6 +255,12 @@ fn programs() -> PathBuf {
         "these tests need a PostgreSQL: .make/postgres finds or installs one and prints the folder of its programs, which \
          TOLLGATE_POSTGRES_BIN names",
     )
+}
+
+/// A process that has ended, and whose parent has not asked how, is gone.
+fn is_running(pid: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit_once(')').is_some_and(|(_, rest)| !rest.starts_with(" Z"))
 }
 
 /// `None`: whoever runs the tests.

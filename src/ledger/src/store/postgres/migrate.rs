@@ -97,7 +97,7 @@ impl<'a> Schema<'a> {
     async fn lock(&self) -> Result<Session, OpenError> {
         let session = Session::connect(self.config, Patience::Patient).await?;
         for sql in [MAKE_LOCK, FILL_LOCK, TAKE_LOCK] {
-            self.insist(async || session.batch_execute(sql).await).await?;
+            self.insist(&session, sql).await?;
         }
         Ok(session)
     }
@@ -112,16 +112,15 @@ impl<'a> Schema<'a> {
         Runner::new(&self.migrations).set_abort_missing(false)
     }
 
-    async fn insist(
-        &self,
-        work: impl AsyncFn() -> Result<(), tokio_postgres::Error>,
-    ) -> Result<(), OpenError> {
+    async fn insist(&self, session: &Session, sql: &str) -> Result<(), OpenError> {
         let mut tries = 0;
-        while let Err(error) = work().await {
+        while let Err(error) = session.batch_execute(sql).await {
             tries += 1;
             if tries == TRIES || !error.code().is_some_and(|code| is_contended(code.code())) {
                 return Err(self.failed(describe(&error)));
             }
+            // What failed may have begun a transaction.
+            let _ = session.batch_execute("ROLLBACK").await;
             tokio::time::sleep(PAUSE).await;
         }
         Ok(())
@@ -134,7 +133,7 @@ impl<'a> Schema<'a> {
 
 /// Another makes the same table: it is there already, it is half there, its row changes.
 fn is_contended(code: &str) -> bool {
-    kind_of(code) == SqlErrorKind::Contended || matches!(code, "42P07" | "XX000")
+    kind_of(code) == SqlErrorKind::Contended || matches!(code, "42P07" | "42710" | "XX000")
 }
 
 fn failed(config: &Config, why: String) -> OpenError {
