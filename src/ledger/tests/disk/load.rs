@@ -63,7 +63,9 @@ impl Load {
 
     /// A hold whose settle nobody has sent.
     pub(crate) fn open(&self) -> Option<Acknowledged> {
-        self.acknowledged().into_iter().rev().find(|event| stays_open(&event.id))
+        let known = self.known_at(u64::MAX);
+        let open = |event: &Acknowledged| stays_open(&event.id) && known[&event.id].is_none();
+        self.acknowledged().into_iter().rev().find(open)
     }
 
     fn note(&self, disk: &Disk, id: &[u8], digest: &[u8], input: Option<u64>) {

@@ -111,7 +111,7 @@ async fn refuses(ledger: &Ledger, load: &Load, place: &str) -> Vec<u8> {
     };
     timeout(AT_ONCE, refusals).await.expect("a full disk is answered at once");
     let (status, body) = ledger.get("/health/readiness");
-    assert!(status == 503 && body.contains("cannot be written"), "{place}: {status} {body}");
+    assert!(status == 503 && body.contains("not writable"), "{place}: {status} {body}");
     assert_eq!(ledger.get("/health/liveness").0, 200);
     id
 }
