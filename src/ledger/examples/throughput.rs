@@ -18,8 +18,8 @@ use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_domain::window::Window;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::server::{self, Listeners};
-use tollgate_ledger::store::sqlite::{Options, SqliteStore};
 use tollgate_ledger::store::{AccountSpec, Credential, LimitSpec, NewAccount, Owners, Store};
+use tollgate_ledger::store::{Settings, sqlite};
 use tollgate_proto::v1;
 use tollgate_proto::v1::ledger_client::LedgerClient;
 use tonic::transport::Channel;
@@ -48,13 +48,10 @@ async fn main() -> Result<(), Failure> {
 }
 
 async fn serve(path: &Path) -> Result<(), Failure> {
-    let (store, _keeper) = SqliteStore::open(Options::new(path, Arc::new(PriceBook::parse(BUILT_IN)?)))?;
+    let (store, _keeper) = sqlite::open(path, Settings::new(Arc::new(PriceBook::parse(BUILT_IN)?)))?;
     let limit = LimitSpec {
-        amount: Nanodollars::MAX,
-        window: Window::from_duration("1mo")?,
-        duration: Some("1mo".into()),
         main: true,
-        observe: false,
+        ..LimitSpec::new(Nanodollars::MAX, Window::from_duration("1mo")?, Some("1mo".into()))
     };
     let spec = |owners| AccountSpec { limits: vec![limit.clone()], owners, ..AccountSpec::default() };
     let account = |kind, id: &str, owners| NewAccount {

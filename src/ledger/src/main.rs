@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::server::{self, Listeners};
-use tollgate_ledger::store::sqlite::{Keeper, Options, SqliteStore};
+use tollgate_ledger::store::{Keeper, Settings, sqlite};
 
 /// Holds the money of Tollgate.
 #[derive(Debug, Parser)]
@@ -74,8 +74,8 @@ async fn main() -> ExitCode {
 async fn serve(options: Serve) -> Result<(), Failure> {
     let master = master_key(&options)?;
     let book = Arc::new(price_book(&options)?);
-    let (store, mut keeper) =
-        SqliteStore::open(Options { observe: options.observe, ..Options::new(&options.db, book) })?;
+    let settings = Settings { observe: options.observe, ..Settings::new(book) };
+    let (store, mut keeper) = sqlite::open(&options.db, settings)?;
     let listeners = Listeners { grpc: bind(options.grpc).await?, admin: bind(options.admin).await? };
     let (grpc, admin) = (listeners.grpc.local_addr()?, listeners.admin.local_addr()?);
     tracing::info!(%grpc, %admin, db = %options.db.display(), "the ledger serves");

@@ -5,7 +5,7 @@ use crate::master::MasterKey;
 use crate::store::{Found, Store, StoreError};
 use crate::unknown_keys::UnknownKeys;
 use std::sync::Arc;
-use tollgate_domain::hold::{DenialReason, HoldAsk, HoldDenied, Outcome, Report, Verdict};
+use tollgate_domain::hold::{DenialReason, HoldAsk, Outcome, Report, Verdict};
 use tollgate_proto::convert::{Invalid, key_digest, report_outcome};
 use tollgate_proto::v1;
 use tollgate_proto::v1::ledger_server::Ledger;
@@ -37,7 +37,7 @@ impl<S: Store> LedgerService<S> {
     async fn decide(&self, ask: HoldAsk, reports: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), Status> {
         if reports.is_empty() && self.unknown.contains(&ask.key, self.clock.now()) {
             let reason = DenialReason::KeyUnknown;
-            let denied = HoldDenied { reason, account: None, resets_at: None, amounts: None };
+            let denied = crate::rules::admission::denied(reason);
             return Ok((Verdict::Denied(denied), Vec::new()));
         }
         let key = ask.key;

@@ -19,9 +19,13 @@ pub(crate) async fn alive() -> Json<&'static str> {
     Json("I'm alive!")
 }
 
-/// `GET /health/readiness`: whether the store answers.
+/// `GET /health/readiness`: whether the store answers, and can be written.
 pub(crate) async fn ready<S: Store>(State(app): State<Arc<App<S>>>) -> Response {
     // No key has this digest; looking for it reads the store, where holds do and not behind long lists.
+    if let Some(why) = app.store.trouble() {
+        let body = Json(json!({"status": "unhealthy", "db": "not writable", "reason": why}));
+        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    }
     let read = app.store.lookup(KeyDigest::new([0; 32]), Vec::new());
     match tokio::time::timeout(READ_TIMEOUT, read).await {
         Ok(Ok(_)) => Json(json!({"status": "healthy", "db": "connected"})).into_response(),

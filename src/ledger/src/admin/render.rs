@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::rate::RateKind;
 use tollgate_domain::time::Timestamp;
 
 /// An amount as a JSON number, written from its decimal text: no float could hold it.
@@ -96,8 +97,8 @@ impl AccountView {
             forbidden_extras: record.spec.forbidden.iter().map(|extra| extra.as_str()).collect(),
             required_tags: record.spec.required_tags.iter().map(Tag::to_string).collect(),
             observe: main.is_some_and(|main| main.spec.observe),
-            rpm_limit: record.spec.rpm_limit,
-            tpm_limit: record.spec.tpm_limit,
+            rpm_limit: rate(record, RateKind::RequestsPerMinute),
+            tpm_limit: rate(record, RateKind::TokensPerMinute),
             blocked: record.spec.blocked,
             metadata,
             created_by: record.created_by.clone(),
@@ -211,6 +212,12 @@ impl From<&AccountRecord> for UserView {
             account: AccountView::new(record, metadata),
         }
     }
+}
+
+/// The account's rate of this kind, over all models.
+fn rate(record: &AccountRecord, kind: RateKind) -> Option<u64> {
+    let rates = &record.spec.rates;
+    rates.iter().find(|spec| spec.rate.kind == kind && spec.model.is_none()).map(|spec| spec.rate.limit)
 }
 
 /// The budget of an organization, in the table of its own that LiteLLM shows it in.

@@ -4,13 +4,14 @@
 use super::error::ApiError;
 use super::fields::{self, Fields, Patch};
 use super::unenforced;
-use crate::store::{AccountChange, AccountRecord, AccountSpec, LimitSpec, Owners};
+use crate::store::{AccountChange, AccountRecord, AccountSpec, LimitSpec, Owners, RateSpec};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::extra::Extra;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::rate::{Rate, RateKind};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{self, Window};
 
@@ -147,8 +148,9 @@ impl Terms {
             forbidden: self.forbidden.unwrap_or_default(),
             required_tags: self.required_tags.unwrap_or_default(),
             expires_at: self.lifetime_ms.flatten().map(|span_ms| now.plus_ms(span_ms)),
-            rpm_limit: self.rpm_limit.flatten(),
-            tpm_limit: self.tpm_limit.flatten(),
+            rates: changed_rates(&[], self.rpm_limit, self.tpm_limit),
+            session_limit: None,
+            client_tags_bind: false,
             metadata: overlaid(self.metadata.unwrap_or_default(), self.extras),
         })
     }
@@ -192,8 +194,10 @@ impl Terms {
             forbidden: self.forbidden,
             required_tags: self.required_tags,
             expires_at: self.lifetime_ms.map(|span_ms| span_ms.map(|span_ms| now.plus_ms(span_ms))),
-            rpm_limit: self.rpm_limit,
-            tpm_limit: self.tpm_limit,
+            rates: (self.rpm_limit.is_some() || self.tpm_limit.is_some())
+                .then(|| changed_rates(&record.spec.rates, self.rpm_limit, self.tpm_limit)),
+            session_limit: None,
+            client_tags_bind: None,
             metadata,
         })
     }
@@ -217,6 +221,17 @@ impl Terms {
         let limits = all_limits(amount, duration.as_deref(), observe, others)?;
         Ok((Some(limits), self.budget_duration.is_some().then_some(duration)))
     }
+}
+
+fn changed_rates(present: &[RateSpec], rpm: Patch<u64>, tpm: Patch<u64>) -> Vec<RateSpec> {
+    let mut rates = present.to_vec();
+    for (kind, patch) in [(RateKind::RequestsPerMinute, rpm), (RateKind::TokensPerMinute, tpm)] {
+        let Some(limit) = patch else { continue };
+        rates.retain(|spec| spec.rate.kind != kind || spec.model.is_some());
+        let spec = |limit| RateSpec { rate: Rate { kind, limit }, model: None, observe: false };
+        rates.extend(limit.map(spec));
+    }
+    rates
 }
 
 /// The duration of the window that `spend` shows, as whoever set it wrote it.
@@ -280,7 +295,7 @@ fn limits(name: &str, raw: &RawValue) -> Result<Vec<LimitSpec>, ApiError> {
         }
         limit.finish()?;
         let window = Window::from_duration(&text).map_err(|why| ApiError::field("budget_duration", why))?;
-        Ok(LimitSpec { amount, window, duration: Some(text), main: false, observe })
+        Ok(LimitSpec { observe, ..LimitSpec::new(amount, window, Some(text)) })
     };
     let inside = |why: ApiError| ApiError::field(name, format!("has an entry whose {why}"));
     fields::objects(name, raw)?.into_iter().map(|fields| limit(fields).map_err(inside)).collect()
@@ -296,7 +311,11 @@ fn all_limits(
     let window = duration.map_or(Ok(Window::Lifetime), Window::from_duration);
     let window = window.map_err(|why| ApiError::field("budget_duration", why))?;
     let duration = duration.map(str::to_owned);
-    let main = max_budget.map(|amount| LimitSpec { amount, window, duration, main: true, observe });
+    let main = max_budget.map(|amount| LimitSpec {
+        main: true,
+        observe,
+        ..LimitSpec::new(amount, window, duration)
+    });
     let limits: Vec<_> = main.into_iter().chain(others).collect();
     if limits.len() > LIMITS_MAX {
         return Err(ApiError::field("budget_limits", format!("makes more than {LIMITS_MAX} limits")));

@@ -11,7 +11,6 @@ use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Amounts, Exhausted, Policy};
 use tollgate_domain::price::{PriceBook, PriceError};
 use tollgate_domain::time::Timestamp;
-use tollgate_domain::window::Window;
 
 /// Why an ask goes no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub enum Refusal {
 
 /// A refusal with nothing to say beside its name.
 pub const fn denied(reason: DenialReason) -> HoldDenied {
-    HoldDenied { reason, account: None, resets_at: None, amounts: None }
+    HoldDenied { reason, account: None, resets_at: None, amounts: None, retry_after_ms: None }
 }
 
 /// Judges everything but the money, and says how much is to be held: what the dearest of the models can cost.
@@ -98,18 +97,11 @@ pub struct Counted<'a> {
     pub posted: Nanodollars,
     /// Held in its window.
     pub pending: Nanodollars,
-    /// Over which window.
-    pub window: Window,
-    /// At which moment.
-    pub at: Timestamp,
+    /// When its window ends, or, where it rolls, when the first of it is free again; `None`: never by itself.
+    pub resets_at: Option<Timestamp>,
 }
 
 impl Counted<'_> {
-    /// When the window of that moment ends.
-    fn resets_at(&self) -> Option<Timestamp> {
-        self.window.period_at(self.at).and_then(|period| period.end)
-    }
-
     /// Why `requested` more is too much.
     fn refusal(&self, requested: Nanodollars) -> Option<DenialReason> {
         if self.posted >= self.limit {
@@ -143,8 +135,9 @@ pub fn afford<'a>(
                 return Err(HoldDenied {
                     reason,
                     account: Some(counted.account.clone()),
-                    resets_at: counted.resets_at(),
+                    resets_at: counted.resets_at,
                     amounts: Some(counted.amounts(requested)),
+                    retry_after_ms: None,
                 });
             }
         }
@@ -158,7 +151,7 @@ pub fn exhausted<'a>(limits: impl IntoIterator<Item = Counted<'a>>) -> Option<Ex
     Some(Exhausted {
         account: spent.account.clone(),
         amounts: spent.amounts(Nanodollars::ZERO),
-        resets_at: spent.resets_at(),
+        resets_at: spent.resets_at,
     })
 }
 
@@ -173,14 +166,44 @@ pub fn overrun<'a>(growth: Nanodollars, limits: impl IntoIterator<Item = Counted
     most.min(growth).max(Nanodollars::ZERO)
 }
 
+/// Whether what was spent goes past `threshold` percent of a limit on its way from `before` to `after`.
+pub fn crosses(limit: Nanodollars, threshold: u16, before: Nanodollars, after: Nanodollars) -> bool {
+    let part = i128::from(limit.get()) * i128::from(threshold);
+    let reached = |amount: Nanodollars| i128::from(amount.get()) * 100 >= part;
+    reached(after) && !reached(before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tollgate_domain::account::AccountKind;
 
+    #[test]
+    fn a_part_is_crossed_once_on_the_way_up() {
+        // (limit, percent, before, after), whether it is crossed
+        let table = [
+            ((100, 50, 0, 49), false),
+            ((100, 50, 49, 50), true),
+            ((100, 50, 50, 60), false),
+            ((100, 50, 60, 40), false),
+            ((3, 50, 1, 2), true),
+            ((100, 120, 119, 120), true),
+            ((0, 50, 0, 5), false),
+            ((i64::MAX, 100, 0, i64::MAX), true),
+        ];
+        for ((limit, percent, before, after), expected) in table {
+            let [limit, before, after] = [limit, before, after].map(Nanodollars::new);
+            assert_eq!(
+                crosses(limit, percent, before, after),
+                expected,
+                "{limit:?} {percent} {before:?} {after:?}"
+            );
+        }
+    }
+
     fn counted(account: &AccountLabel, limit: i64, posted: i64, pending: i64, observe: bool) -> Counted<'_> {
         let [limit, posted, pending] = [limit, posted, pending].map(Nanodollars::new);
-        Counted { account, limit, observe, posted, pending, window: Window::Lifetime, at: Timestamp::new(0) }
+        Counted { account, limit, observe, posted, pending, resets_at: None }
     }
 
     #[test]

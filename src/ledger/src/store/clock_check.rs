@@ -48,7 +48,7 @@ pub enum ClockError {
 ///
 /// # Errors
 /// [`ClockError`].
-pub fn check(now: Timestamp, latest_entry: Option<Timestamp>, accept: bool) -> Result<(), ClockError> {
+pub(super) fn check(now: Timestamp, latest_entry: Option<Timestamp>, accept: bool) -> Result<(), ClockError> {
     let Some(latest) = latest_entry.filter(|_| !accept) else { return Ok(()) };
     match now.since_ms(latest) {
         ahead_ms if ahead_ms < -BEHIND_MS_MAX => Err(ClockError::Behind { now, latest }),

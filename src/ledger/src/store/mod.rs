@@ -4,9 +4,15 @@
 //! what was decided, all in one transaction; several messages may share the transaction, and each is then decided on what
 //! the ones before it left.
 
+mod books;
+mod clock_check;
+pub mod postgres;
 mod record;
+mod sql;
 pub mod sqlite;
 
+pub use books::{Audit, BooksStore, Keeper, Settings, StartError};
+pub use clock_check::ClockError;
 pub use record::*;
 
 use std::future::Future;
@@ -90,6 +96,9 @@ pub trait Store: Send + Sync + 'static {
     /// The models that have a price.
     fn catalogue(&self) -> &Catalogue;
 
+    /// Why nothing can be written at the moment; `None`: as far as is known, all is well.
+    fn trouble(&self) -> Option<String>;
+
     /// Makes an account; a key account comes with its credential.
     ///
     /// # Errors
@@ -141,4 +150,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         filter: SpendFilter,
     ) -> impl Future<Output = Result<Vec<TagSpend>, StoreError>> + Send;
+
+    /// Parts of limits that were spent, in the order of their recording, after the event of this number. Each part of a limit is
+    /// recorded once in a window, in the transaction in which it was crossed.
+    fn crossings(
+        &self,
+        after: i64,
+        at_most: u64,
+    ) -> impl Future<Output = Result<Vec<Crossing>, StoreError>> + Send;
 }

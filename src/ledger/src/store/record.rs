@@ -7,6 +7,7 @@ use tollgate_domain::extra::Extra;
 use tollgate_domain::hold::End;
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::rate::{Rate, RateNow};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 use tollgate_domain::window::{Period, Window};
@@ -20,6 +21,13 @@ pub enum AccountRef {
     Key(KeyDigest),
     /// A key account, by its alias.
     KeyAlias(String),
+    /// A tag account: of one organization, or, without one, of the whole installation.
+    Tag {
+        /// The organization's id.
+        organization: Option<String>,
+        /// The tag.
+        tag: String,
+    },
 }
 
 /// One limit of an account.
@@ -34,6 +42,39 @@ pub struct LimitSpec {
     /// `max_budget` with `budget_duration`, whose window `spend` shows; the others stand in `budget_limits`.
     pub main: bool,
     /// Counted and shown, but never a reason to refuse.
+    pub observe: bool,
+    /// Only requests of this model count, by its name or an alias; `None`: all do.
+    pub model: Option<String>,
+    /// Warns at its amount, and is neither refused nor recorded as one that would be.
+    pub soft: bool,
+    /// At which parts of the amount an event is recorded, in percent.
+    pub thresholds: Vec<u16>,
+}
+
+impl LimitSpec {
+    /// A limit that refuses, and records nothing before it does.
+    pub const fn new(amount: Nanodollars, window: Window, duration: Option<String>) -> Self {
+        Self {
+            amount,
+            window,
+            duration,
+            main: false,
+            observe: false,
+            model: None,
+            soft: false,
+            thresholds: Vec::new(),
+        }
+    }
+}
+
+/// One rate of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateSpec {
+    /// How much of what.
+    pub rate: Rate,
+    /// Only requests of this model count, by its name or an alias; `None`: all do.
+    pub model: Option<String>,
+    /// Counted, but never a reason to refuse.
     pub observe: bool,
 }
 
@@ -57,7 +98,8 @@ pub struct AccountSpec {
     pub owners: Owners,
     /// Patterns of models; empty restricts nothing.
     pub models: Vec<String>,
-    /// Its limits: at most one of them `main`, and no window twice.
+    /// Its limits: at most one of them `main`, and no two over the same window of the same model that are both soft or both
+    /// not.
     pub limits: Vec<LimitSpec>,
     /// Duration of the main window, kept while there is no `max_budget`.
     pub budget_duration: Option<String>,
@@ -71,10 +113,12 @@ pub struct AccountSpec {
     pub required_tags: Vec<Tag>,
     /// From when on a key is refused.
     pub expires_at: Option<Timestamp>,
-    /// Requests a minute.
-    pub rpm_limit: Option<u64>,
-    /// Tokens a minute.
-    pub tpm_limit: Option<u64>,
+    /// Its rates: at most one of each kind for each model.
+    pub rates: Vec<RateSpec>,
+    /// How much each session of each of its keys may spend.
+    pub session_limit: Option<Nanodollars>,
+    /// Tags that clients send are charged to the tag accounts of that name, as pinned ones are.
+    pub client_tags_bind: bool,
     /// Fields that change no decision, as a JSON object, in the words of whoever set them.
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
@@ -91,7 +135,8 @@ pub struct Credential {
 /// An account to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAccount {
-    /// Its kind: organization, team, user or key.
+    /// Its kind: organization, team, user, key or tag. A tag belongs to the organization among its owners, or to the whole
+    /// installation.
     pub kind: AccountKind,
     /// Its id.
     pub id: String,
@@ -126,10 +171,12 @@ pub struct AccountChange {
     pub required_tags: Option<Vec<Tag>>,
     /// From when on a key is refused.
     pub expires_at: Option<Option<Timestamp>>,
-    /// Requests a minute.
-    pub rpm_limit: Option<Option<u64>>,
-    /// Tokens a minute.
-    pub tpm_limit: Option<Option<u64>>,
+    /// All its rates. A rate that stays keeps what was counted.
+    pub rates: Option<Vec<RateSpec>>,
+    /// How much each session may spend.
+    pub session_limit: Option<Option<Nanodollars>>,
+    /// Whether tags that clients send bind.
+    pub client_tags_bind: Option<bool>,
     /// Replaces all of it.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
@@ -160,6 +207,8 @@ pub struct AccountRecord {
     pub credential: Option<Credential>,
     /// Its limits.
     pub limits: Vec<LimitRecord>,
+    /// Its rates of all models together.
+    pub rates: Vec<RateNow>,
     /// Spent over its life.
     pub posted: Nanodollars,
     /// Held now, over all windows.
@@ -174,6 +223,35 @@ pub struct AccountRecord {
     pub updated_at: Timestamp,
     /// When a request last charged it.
     pub last_active_at: Option<Timestamp>,
+}
+
+/// A limit of which a part was spent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// Rises from event to event; a cursor.
+    pub number: i64,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// The account's kind.
+    pub kind: AccountKind,
+    /// The account's id.
+    pub id: String,
+    /// What people call it.
+    pub alias: Option<String>,
+    /// The limit's window.
+    pub window: Window,
+    /// Which of them.
+    pub period: Period,
+    /// The limit's model.
+    pub model: Option<String>,
+    /// Whether the limit only warns.
+    pub soft: bool,
+    /// Which part, in percent.
+    pub threshold: u16,
+    /// The limit's amount.
+    pub limit: Nanodollars,
+    /// What was spent in the window.
+    pub posted: Nanodollars,
 }
 
 /// Which accounts.

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::admin::router;
 use tollgate_ledger::master::MasterKey;
-use tollgate_ledger::store::sqlite::{Options, SqliteStore};
+use tollgate_ledger::store::{BooksStore, Settings, sqlite};
 use tower::ServiceExt;
 
 pub(crate) const MASTER: &str = "sk-master";
 
 pub(crate) struct Api {
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<BooksStore>,
     router: Router,
     _folder: TempDir,
 }
@@ -53,7 +53,7 @@ impl Api {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let book = Arc::new(PriceBook::parse(BUILT_IN).unwrap());
-        let (store, _) = SqliteStore::open(Options::new(folder.path().join("ledger.db"), book)).unwrap();
+        let (store, _) = sqlite::open(folder.path().join("ledger.db"), Settings::new(book)).unwrap();
         let store = Arc::new(store);
         let router = router(store.clone(), MasterKey::new(MASTER.as_bytes()));
         Self { store, router, _folder: folder }

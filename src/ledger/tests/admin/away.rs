@@ -13,7 +13,7 @@ use tollgate_domain::money::Nanodollars;
 use tollgate_ledger::admin::router;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountRef, Found, NewAccount, Page, SpendFilter,
+    AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, SpendFilter,
     SpendRecord, Store, StoreError, TagSpend,
 };
 use tower::ServiceExt;
@@ -72,6 +72,14 @@ impl Store for Away {
     }
 
     async fn spend_by_tag(&self, _: SpendFilter) -> Result<Vec<TagSpend>, StoreError> {
+        away()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    async fn crossings(&self, _: i64, _: u64) -> Result<Vec<Crossing>, StoreError> {
         away()
     }
 }

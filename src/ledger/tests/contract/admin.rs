@@ -5,10 +5,11 @@ use crate::world::{
 };
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::hold::{DenialReason, HoldAsk, Verdict};
+use tollgate_domain::rate::{Rate, RateKind};
 use tollgate_domain::time::Timestamp;
 use tollgate_ledger::store::{
     AccountChange, AccountFilter, AccountRef, AccountSpec, Credential, Found, LimitSpec, NewAccount, Owners,
-    Page, SpendFilter, Store, StoreError, TagSpend,
+    Page, RateSpec, SpendFilter, Store, StoreError, TagSpend,
 };
 
 const ALL: Page = Page { offset: 0, limit: 100 };
@@ -34,8 +35,20 @@ pub(crate) async fn accounts_are_made_changed_listed_and_deleted<B: Backend>(wor
         forbidden: vec![tollgate_domain::extra::Extra::FastMode],
         required_tags: vec!["project".parse().unwrap()],
         expires_at: Some(NOON.plus_ms(5)),
-        rpm_limit: Some(100),
-        tpm_limit: Some(1_000_000),
+        rates: vec![
+            RateSpec {
+                rate: Rate { kind: RateKind::RequestsPerMinute, limit: 100 },
+                model: None,
+                observe: false,
+            },
+            RateSpec {
+                rate: Rate { kind: RateKind::TokensPerDay, limit: 5 },
+                model: Some("m".into()),
+                observe: true,
+            },
+        ],
+        session_limit: Some(money(77)),
+        client_tags_bind: true,
         metadata,
     };
     let made = world.make_key(2, spec.clone()).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::hold::{DenialReason, Outcome, Verdict};
 use tollgate_domain::ids::{HoldId, ModelName};
-use tollgate_ledger::store::{HoldState, Page, SpendFilter, Store, StoreError};
+use tollgate_ledger::store::{BooksStore, HoldState, Page, SpendFilter, Store, StoreError};
 
 pub(crate) async fn a_hold_charges_every_account_or_none<B: Backend>(world: &mut World<B>) {
     world.family(9_000, 9_000, 5_000, 9_000).await;
@@ -138,7 +138,7 @@ pub(crate) async fn a_restart_keeps_everything<B: Backend>(world: &mut World<B>)
     let verdict = world.ask_for(late).await;
     assert!(matches!(verdict, Verdict::Denied(denied) if denied.reason == DenialReason::HoldEnded));
     assert_eq!(world.report(open.id, 1, settle(1, 0)).await, Outcome::Applied);
-    let store: Arc<B::Store> = world.store();
+    let store: Arc<BooksStore> = world.store();
     let logs = store.spend_logs(SpendFilter::default(), Page { offset: 0, limit: 10 }).await.unwrap();
     assert_eq!(logs.len(), 2);
     assert!(logs.iter().all(|log| log.state == HoldState::Settled));

@@ -16,20 +16,21 @@ use tollgate_domain::usage::Usage;
 use tollgate_domain::window::Window;
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
-    AccountChange, AccountRecord, AccountRef, AccountSpec, Credential, Found, LimitSpec, NewAccount, Owners,
-    Store,
+    AccountChange, AccountRecord, AccountRef, AccountSpec, BooksStore, Credential, Found, LimitSpec,
+    NewAccount, Owners, Settings, Store,
 };
 
 /// A way to open a store.
 pub(crate) trait Backend: Sized {
-    type Store: Store;
+    /// Only one ledger can open its books at a time.
+    const ALONE: bool;
     fn new() -> Self;
     /// Opens what was left by the last time, if anything was.
-    fn open(&mut self, book: Arc<PriceBook>, clock: Clock) -> Arc<Self::Store>;
+    fn open(&mut self, settings: Settings) -> impl Future<Output = Arc<BooksStore>>;
     /// Closes the store as a crash would, as far as that can be had within a process.
-    fn close(&mut self, store: Arc<Self::Store>) -> impl Future<Output = ()> + Send;
+    fn close(&mut self, store: Arc<BooksStore>) -> impl Future<Output = ()> + Send;
     /// Checks the books with eyes of its own: every balance is the sum of the entries that name it, and so on.
-    fn check(&self);
+    fn check(&self) -> impl Future<Output = ()>;
 }
 
 /// `m` costs 1,000 nano-dollars a token in and 2,000 out; `dear` ten times that; `c` has tiers and web searches.
@@ -50,7 +51,7 @@ pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 pub(crate) struct World<B: Backend> {
     backend: B,
-    store: Option<Arc<B::Store>>,
+    store: Option<Arc<BooksStore>>,
     pub(crate) clock: Clock,
     ids: AtomicU64,
 }
@@ -83,7 +84,7 @@ pub(crate) fn user() -> AccountRef {
 pub(crate) fn limit(amount: i64, duration: &str) -> LimitSpec {
     let duration = Some(duration.to_owned()).filter(|text| !text.is_empty());
     let window = duration.as_deref().map_or(Window::Lifetime, |text| Window::from_duration(text).unwrap());
-    LimitSpec { amount: money(amount), window, duration, main: false, observe: false }
+    LimitSpec::new(money(amount), window, duration)
 }
 
 pub(crate) fn limits(limits: &[(i64, &str)]) -> Vec<LimitSpec> {
@@ -115,10 +116,10 @@ pub(crate) fn settle(input: u64, output: u64) -> Event {
 pub(crate) const VOID: Event = Event::Void { status: 503 };
 
 impl<B: Backend> World<B> {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut backend = B::new();
         let clock = Clock::stopped(NOON);
-        let store = backend.open(Self::book(), clock.clone());
+        let store = backend.open(Self::settings(Self::book(), &clock)).await;
         Self { backend, store: Some(store), clock, ids: AtomicU64::new(1) }
     }
 
@@ -126,7 +127,7 @@ impl<B: Backend> World<B> {
         Arc::new(PriceBook::parse(BOOK).unwrap())
     }
 
-    pub(crate) fn store(&self) -> Arc<B::Store> {
+    pub(crate) fn store(&self) -> Arc<BooksStore> {
         self.store.clone().unwrap()
     }
 
@@ -138,7 +139,7 @@ impl<B: Backend> World<B> {
     pub(crate) async fn restart_with(&mut self, book: Arc<PriceBook>) {
         let store = self.store.take().unwrap();
         self.backend.close(store).await;
-        self.store = Some(self.backend.open(book, self.clock.clone()));
+        self.store = Some(self.backend.open(Self::settings(book, &self.clock)).await);
     }
 
     /// The book with every price of `m` doubled.
@@ -148,8 +149,13 @@ impl<B: Backend> World<B> {
         Arc::new(PriceBook::parse(&text).unwrap())
     }
 
-    pub(crate) fn check(&mut self) {
-        self.backend.check();
+    fn settings(book: Arc<PriceBook>, clock: &Clock) -> Settings {
+        // A test sets the clock where it wants it; that a start judges it has a test of its own.
+        Settings { clock: Some(clock.clone()), accept_clock: true, ..Settings::new(book) }
+    }
+
+    pub(crate) async fn check(&mut self) {
+        self.backend.check().await;
     }
 
     pub(crate) fn advance(&self, ms: i64) {

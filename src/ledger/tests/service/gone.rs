@@ -7,7 +7,7 @@ use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
 use tollgate_ledger::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountRef, Found, NewAccount, Page, SpendFilter,
+    AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, SpendFilter,
     SpendRecord, Store, StoreError, TagSpend,
 };
 use tollgate_proto::v1;
@@ -66,6 +66,14 @@ impl Store for Gone {
     }
 
     async fn spend_by_tag(&self, _: SpendFilter) -> Result<Vec<TagSpend>, StoreError> {
+        gone()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    async fn crossings(&self, _: i64, _: u64) -> Result<Vec<Crossing>, StoreError> {
         gone()
     }
 }

@@ -14,8 +14,8 @@ use tollgate_domain::price::PriceBook;
 use tollgate_domain::window::Window;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::server::{self, Listeners, ServeError};
-use tollgate_ledger::store::sqlite::{Keeper, Options, SqliteStore};
 use tollgate_ledger::store::{AccountSpec, Credential, LimitSpec, NewAccount, Store};
+use tollgate_ledger::store::{BooksStore, Keeper, Settings, sqlite};
 use tollgate_proto::v1;
 use tollgate_proto::v1::hold_response::Verdict;
 use tollgate_proto::v1::ledger_client::LedgerClient;
@@ -48,7 +48,7 @@ pub(crate) async fn serve<S: Store>(store: Arc<S>) -> Served {
 /// A ledger with one key that may spend 10,000 nano-dollars.
 struct World {
     served: Served,
-    store: Arc<SqliteStore>,
+    store: Arc<BooksStore>,
     keeper: Keeper,
     _folder: tempfile::TempDir,
     version: Vec<u8>,
@@ -58,7 +58,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let book = Arc::new(PriceBook::parse(BOOK).unwrap());
-        let (store, keeper) = SqliteStore::open(Options::new(folder.path().join("ledger.db"), book)).unwrap();
+        let (store, keeper) = sqlite::open(folder.path().join("ledger.db"), Settings::new(book)).unwrap();
         let store = Arc::new(store);
         store.create(new_key(DIGEST)).await.unwrap();
         let mut served = serve(store.clone()).await;
@@ -88,13 +88,7 @@ impl World {
 }
 
 fn new_key(digest: [u8; 32]) -> NewAccount {
-    let limit = LimitSpec {
-        amount: Nanodollars::new(10_000),
-        window: Window::Lifetime,
-        duration: None,
-        main: true,
-        observe: false,
-    };
+    let limit = LimitSpec { main: true, ..LimitSpec::new(Nanodollars::new(10_000), Window::Lifetime, None) };
     NewAccount {
         kind: AccountKind::Key,
         id: format!("key-{}", digest[0]),

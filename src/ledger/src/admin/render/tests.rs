@@ -19,6 +19,7 @@ fn record() -> AccountRecord {
         id: "key-1".into(),
         spec: AccountSpec::default(),
         credential: Some(Credential { digest: KeyDigest::new([0x0B; 32]), name: "sk-...wxyz".into() }),
+        rates: Vec::new(),
         limits: Vec::new(),
         posted: nanos(7),
         pending: nanos(8),
@@ -32,13 +33,7 @@ fn record() -> AccountRecord {
 
 fn limit(amount: i64, duration: Option<&str>, main: bool) -> LimitRecord {
     let window = duration.map_or(Window::Lifetime, |text| Window::from_duration(text).unwrap());
-    let spec = LimitSpec {
-        amount: nanos(amount),
-        window,
-        duration: duration.map(str::to_owned),
-        main,
-        observe: false,
-    };
+    let spec = LimitSpec { main, ..LimitSpec::new(nanos(amount), window, duration.map(str::to_owned)) };
     let period = window.period_at(NOON).unwrap();
     LimitRecord { spec, period, posted: nanos(1), pending: nanos(2) }
 }

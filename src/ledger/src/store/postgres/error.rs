@@ -1,6 +1,7 @@
 //! What PostgreSQL's errors mean to the books.
 
 use super::super::sql::{SqlError, SqlErrorKind};
+use crate::store::StartError;
 use std::error::Error as _;
 use tokio_postgres::Error;
 use tokio_postgres::error::Severity;
@@ -37,6 +38,9 @@ pub enum OpenError {
         /// The newest that this release has.
         known: i64,
     },
+    /// The books are not taken into service.
+    #[error(transparent)]
+    Start(StartError),
     /// A migration failed.
     #[error("the schema of PostgreSQL at {place} could not be brought up to date: {why}")]
     Migration {

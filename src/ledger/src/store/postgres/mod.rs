@@ -12,11 +12,58 @@ mod session;
 mod tls;
 mod value;
 
+use super::books::{BooksStore, Connections, Keeper, Settings, Start};
+use super::sql::Sql;
+use tokio::runtime::Handle;
+
 pub use config::{Config, ConfigError};
 pub(crate) use driver::Postgres;
 pub use error::{OpenError, Unfit};
 pub(crate) use migrate::migrate;
 pub(crate) use session::Patience;
+
+/// Every migration, in order. Forward only: a released one is never edited.
+const MIGRATIONS: &[(&str, &str)] =
+    &[("V1__books", include_str!("../../../migrations/postgres/V1__books.sql"))];
+
+/// Connections for look-ups: each takes one at a time, and a look-up is a few round trips.
+const LOOKUPS: usize = 4;
+/// Connections for what people ask.
+const LISTS: usize = 2;
+
+/// Opens the books in a database, on the newest schema; it is made where it is missing. Other ledgers may have them open.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn open(config: Config, settings: Settings) -> Result<(BooksStore, Keeper), OpenError> {
+    let runtime = Handle::current();
+    // The driver blocks: not on a thread of the runtime.
+    let opening = tokio::task::spawn_blocking(move || open_blocking(&config, &runtime, settings));
+    opening.await.map_err(|error| OpenError::Start(super::StartError::Database(error.to_string())))?
+}
+
+fn open_blocking(
+    config: &Config,
+    runtime: &Handle,
+    settings: Settings,
+) -> Result<(BooksStore, Keeper), OpenError> {
+    migrate(config, runtime, MIGRATIONS)?;
+    let connect = || Postgres::open(config, runtime, Patience::Hurried);
+    let connect_each = |count: usize| -> Result<Vec<Box<dyn Sql + Send>>, OpenError> {
+        (0..count).map(|_| Ok(Box::new(connect()?) as Box<dyn Sql + Send>)).collect()
+    };
+    let writer = connect()?;
+    let start = Start::read(&writer, &settings).map_err(OpenError::Start)?;
+    let connections = Connections {
+        lookups: connect_each(LOOKUPS)?,
+        lists: connect_each(LISTS)?,
+        writer: Box::new(writer),
+        guard: None,
+    };
+    let failed = |error: std::io::Error| OpenError::Start(super::StartError::Database(error.to_string()));
+    let _inside = runtime.enter();
+    BooksStore::start(connections, start, settings).map_err(failed)
+}
 
 #[cfg(test)]
 mod tests;

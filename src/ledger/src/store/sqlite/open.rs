@@ -1,16 +1,20 @@
 //! Opening the file: one ledger at a time, on a schema that this ledger knows.
 
+use super::driver::Sqlite;
+use crate::store::books::CheckError;
+use crate::store::sql::{Sql, SqlError};
+use crate::store::{Audit, StartError};
 use refinery::{Migration, Runner};
 use rusqlite::{Connection, OpenFlags};
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tollgate_domain::price::PriceBook;
 
 /// Every migration, in order. Forward only: a released one is never edited.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("V1__books", include_str!("../../../migrations/sqlite/V1__books.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__books", include_str!("../../../migrations/sqlite/V1__books.sql")),
+    ("V2__limits", include_str!("../../../migrations/sqlite/V2__limits.sql")),
+];
 
 /// Pages of the log before it is folded into the file, 16 MiB: pages that many holds touch are then written once for more of
 /// them, and a start still reads the log in milliseconds.
@@ -49,21 +53,62 @@ pub enum OpenError {
     /// SQLite says no.
     #[error("SQLite: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The file is not what was written.
+    #[error("{} was altered or damaged, and is not opened: {report}", .path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        report: Box<Audit>,
+    },
+    /// The books cannot be read.
+    #[error("{0}")]
+    Books(String),
+    /// They are not taken into service.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<SqlError> for OpenError {
+    fn from(error: SqlError) -> Self {
+        Self::Books(error.why)
+    }
 }
 
 /// The opened file.
 pub(super) struct Opened {
-    pub(super) writer: Connection,
+    pub(super) writer: Sqlite,
     pub(super) path: PathBuf,
     /// Held for life; the system frees it when the process ends, however it ends.
     pub(super) lock: File,
-    pub(super) epoch: Epoch,
 }
 
-/// Names this history of the books: versions of policies from before a restore never equal those after it.
-pub(super) type Epoch = [u8; 8];
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is made where it is missing.
+    Create,
+    /// It must be there.
+    Existing,
+}
 
+/// Opens the file for its one ledger, and looks whether it is what was written.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let (writer, lock) = connect(path, Access::Create)?;
+    let path = real_path(path)?;
+    match crate::store::books::check_at_start(&writer) {
+        Ok(_) => Ok(Opened { writer, path, lock }),
+        Err(CheckError::Altered(report)) => Err(OpenError::Altered { path, report: Box::new(report) }),
+        Err(CheckError::Database(error)) => Err(error.into()),
+    }
+}
+
+/// Locks and opens the file, and brings its schema up to date.
+pub(crate) fn connect(path: &Path, access: Access) -> Result<(Sqlite, File), OpenError> {
+    if access == Access::Existing && !path.exists() {
+        let error = std::io::ErrorKind::NotFound.into();
+        return Err(OpenError::File { path: path.to_owned(), error });
+    }
     let path = real_path(path)?;
     let lock = lock(&path)?;
     let mut writer = Connection::open(&path)?;
@@ -76,18 +121,19 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     writer.pragma_update(None, "synchronous", "FULL")?;
     writer.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     migrate(&mut writer, &path)?;
-    let epoch = epoch(&writer)?;
-    Ok(Opened { writer, path, lock, epoch })
+    let writer = Sqlite(writer);
+    add_checksums(&writer)?;
+    Ok((writer, lock))
 }
 
 /// A second connection that only reads, and sees only what has been committed.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open_reader(path: &Path) -> Result<Sqlite, OpenError> {
     let reader = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     prepare(&reader)?;
-    Ok(reader)
+    Ok(Sqlite(reader))
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -146,40 +192,32 @@ fn schema_of(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(newest, [], |row| row.get(0))
 }
 
-fn epoch(connection: &Connection) -> Result<Epoch, OpenError> {
-    let mut fresh = Epoch::default();
-    getrandom::fill(&mut fresh).map_err(|error| OpenError::File {
-        path: PathBuf::from("the random source of the system"),
-        error: std::io::Error::other(error.to_string()),
-    })?;
-    connection.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?1)", [fresh])?;
-    Ok(connection.query_row("SELECT value FROM meta WHERE name = 'epoch'", [], |row| row.get(0))?)
+/// Balances that were written before there were checksums get theirs.
+fn add_checksums(file: &Sqlite) -> Result<(), OpenError> {
+    file.begin()?;
+    crate::store::books::add_checksums(file)?;
+    file.commit()?;
+    Ok(())
 }
 
-/// Keeps the text of the present book, and reads those of before.
-pub(super) fn former_books(
-    connection: &Connection,
-    present: &PriceBook,
-) -> rusqlite::Result<BTreeMap<u64, PriceBook>> {
-    let revision = present.revision().cast_signed();
-    connection.execute(
-        "INSERT OR IGNORE INTO price_book (revision, text) VALUES (?1, ?2)",
-        rusqlite::params![revision, present.source()],
-    )?;
-    let mut statement = connection.prepare("SELECT text FROM price_book WHERE revision <> ?1")?;
-    let texts = statement.query_map([revision], |row| row.get::<_, String>(0))?;
-    let mut books = BTreeMap::new();
-    for text in texts {
-        match PriceBook::parse(&text?) {
-            Ok(book) => {
-                books.insert(book.revision(), book);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a former price book cannot be read: its holds are settled by the present one")
-            }
+/// Reads everything, and adds it up.
+///
+/// # Errors
+/// [`OpenError`], where the file cannot be read at all.
+pub fn verify(path: &Path) -> Result<Audit, OpenError> {
+    let (file, _lock) = connect(path, Access::Existing)?;
+    let mut report = Audit::default();
+    let pages = file.query("PRAGMA integrity_check", &[])?;
+    for line in &pages {
+        let line = line.text(0)?;
+        if line != "ok" {
+            report.faults.push(format!("file: {line}"));
         }
     }
-    Ok(books)
+    if report.is_clean() {
+        report = crate::store::books::verify(&file)?;
+    }
+    Ok(report)
 }
 
 #[cfg(test)]
@@ -190,11 +228,12 @@ mod tests {
     fn every_commit_is_synced_and_readers_cannot_write() {
         let folder = tempfile::tempdir().unwrap();
         let opened = open(&folder.path().join("new/ledger.db")).unwrap();
-        let pragma = |name: &str| opened.writer.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let pragma = |name: &str| opened.writer.0.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         assert_eq!(pragma("synchronous"), Ok(2), "FULL");
-        let mode: String = opened.writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        let mode: String =
+            opened.writer.0.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
         assert_eq!(mode, "wal");
         let reader = open_reader(&opened.path).unwrap();
-        assert!(reader.execute("DELETE FROM meta", []).is_err());
+        assert!(reader.0.execute("DELETE FROM meta", []).is_err());
     }
 }

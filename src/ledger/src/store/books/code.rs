@@ -1,8 +1,7 @@
 //! How values stand in columns.
 
+use crate::store::sql::{self, Row, SqlError, SqlErrorKind};
 use crate::store::{HoldState, StoreError};
-use rusqlite::types::{FromSqlError, Type};
-use rusqlite::{Row, RowIndex};
 use std::str::FromStr;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::ids::KeyDigest;
@@ -15,13 +14,13 @@ use tollgate_domain::usage::Usage;
 pub(super) enum Failure {
     /// It cannot be, and has changed nothing.
     Refused(StoreError),
-    /// The file failed, and with it everything that shares the transaction.
-    File(rusqlite::Error),
+    /// The database failed, and with it everything that shares the transaction.
+    Database(SqlError),
 }
 
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::File(error)
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self::Database(error)
     }
 }
 
@@ -32,40 +31,43 @@ impl From<StoreError> for Failure {
 }
 
 /// A stored value that no release ever wrote.
-pub(super) fn corrupt(column: &'static str) -> rusqlite::Error {
-    let what = std::io::Error::other(format!("the books hold no valid {column}"));
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Null, Box::new(what))
+pub(crate) fn corrupt(column: &str) -> SqlError {
+    SqlError { kind: SqlErrorKind::Lasting, why: format!("the books hold no valid {column}") }
 }
 
-pub(super) fn parsed<T: FromStr>(column: &'static str, text: &str) -> rusqlite::Result<T> {
+pub(super) fn parsed<T: FromStr>(column: &'static str, text: &str) -> sql::Result<T> {
     text.parse().map_err(|_| corrupt(column))
 }
 
-pub(super) fn money(row: &Row<'_>, index: impl RowIndex) -> rusqlite::Result<Nanodollars> {
-    row.get(index).map(Nanodollars::new)
+pub(super) fn money(row: &Row, index: usize) -> sql::Result<Nanodollars> {
+    row.int(index).map(Nanodollars::new)
 }
 
-pub(super) fn instant(row: &Row<'_>, index: impl RowIndex) -> rusqlite::Result<Timestamp> {
-    row.get(index).map(Timestamp::new)
+pub(super) fn instant(row: &Row, index: usize) -> sql::Result<Timestamp> {
+    row.int(index).map(Timestamp::new)
 }
 
-pub(super) fn maybe_instant(row: &Row<'_>, index: impl RowIndex) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(index)?.map(Timestamp::new))
+pub(super) fn maybe_instant(row: &Row, index: usize) -> sql::Result<Option<Timestamp>> {
+    Ok(row.maybe_int(index)?.map(Timestamp::new))
 }
 
-pub(super) fn digest(row: &Row<'_>, index: impl RowIndex) -> rusqlite::Result<KeyDigest> {
-    row.get(index).map(KeyDigest::new)
+pub(super) fn digest(row: &Row, index: usize) -> sql::Result<KeyDigest> {
+    fixed("digest", row.blob(index)?).map(KeyDigest::new)
 }
 
-/// Counts and limits as SQLite has them. Beyond `i64` nothing is meant.
+/// Bytes of a known length.
+pub(super) fn fixed<const N: usize>(column: &'static str, bytes: &[u8]) -> sql::Result<[u8; N]> {
+    bytes.try_into().map_err(|_| corrupt(column))
+}
+
+/// Counts and limits as databases have them. Beyond `i64` nothing is meant.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(super) fn unsigned(value: i64) -> rusqlite::Result<u64> {
-    u64::try_from(value).map_err(|_| FromSqlError::OutOfRange(value).into())
+pub(super) fn unsigned(value: i64) -> sql::Result<u64> {
+    u64::try_from(value).map_err(|_| corrupt("count"))
 }
-
 pub(super) const fn state_code(state: HoldState) -> i64 {
     match state {
         HoldState::Pending => 0,
@@ -75,11 +77,11 @@ pub(super) const fn state_code(state: HoldState) -> i64 {
     }
 }
 
-pub(super) fn state(code: i64) -> rusqlite::Result<HoldState> {
+pub(super) fn state(code: i64) -> sql::Result<HoldState> {
     [HoldState::Pending, HoldState::Settled, HoldState::Voided, HoldState::Expired]
         .into_iter()
         .find(|state| state_code(*state) == code)
-        .ok_or(corrupt("state of a hold"))
+        .ok_or_else(|| corrupt("state of a hold"))
 }
 
 /// Numbers in a row, each in LEB128: lists of row ids and of tokens stay a few bytes long.
@@ -118,8 +120,8 @@ pub(super) fn pack_ids(ids: &[i64]) -> Vec<u8> {
     pack(ids.iter().map(|id| id.cast_unsigned()))
 }
 
-pub(super) fn unpack_ids(bytes: &[u8]) -> rusqlite::Result<Vec<i64>> {
-    let ids = unpack(bytes).ok_or(corrupt("list of balances"))?;
+pub(super) fn unpack_ids(bytes: &[u8]) -> sql::Result<Vec<i64>> {
+    let ids = unpack(bytes).ok_or_else(|| corrupt("list of balances"))?;
     Ok(ids.into_iter().map(u64::cast_signed).collect())
 }
 
@@ -134,7 +136,7 @@ pub(super) fn pack_bounds(bounds: &Bounds) -> Vec<u8> {
     ])
 }
 
-pub(super) fn unpack_bounds(bytes: &[u8]) -> rusqlite::Result<Bounds> {
+pub(super) fn unpack_bounds(bytes: &[u8]) -> sql::Result<Bounds> {
     match unpack(bytes).as_deref() {
         Some(&[input, input_per_call, cache_write_5m, cache_write_1h, output, web_searches]) => {
             Ok(Bounds { input, input_per_call, cache_write_5m, cache_write_1h, output, web_searches })
@@ -156,11 +158,11 @@ pub(super) fn classes(usage: &Usage) -> [u64; 6] {
 }
 
 /// The usage in six columns from `first` on; all of them are set, or none is.
-pub(super) fn usage(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Usage>> {
-    if row.get_ref(first)? == rusqlite::types::ValueRef::Null {
+pub(super) fn usage(row: &Row, first: usize) -> sql::Result<Option<Usage>> {
+    if row.is_null(first) {
         return Ok(None);
     }
-    let class = |offset: usize| row.get::<_, i64>(first + offset).and_then(unsigned);
+    let class = |offset: usize| row.int(first + offset).and_then(unsigned);
     Ok(Some(Usage {
         input: class(0)?,
         cache_read: class(1)?,
@@ -178,12 +180,17 @@ pub(super) fn json_list<T: AsRef<str>>(texts: &[T]) -> String {
     format!("[{}]", quoted.join(","))
 }
 
-pub(super) fn list<T: FromStr>(column: &'static str, json: &str) -> rusqlite::Result<Vec<T>> {
+pub(super) fn list<T: FromStr>(column: &'static str, json: &str) -> sql::Result<Vec<T>> {
     if json == "[]" {
         return Ok(Vec::new());
     }
     let texts: Vec<String> = serde_json::from_str(json).map_err(|_| corrupt(column))?;
     texts.iter().map(|text| parsed(column, text)).collect()
+}
+
+/// Parts in percent.
+pub(super) fn thresholds(json: &str) -> sql::Result<Vec<u16>> {
+    serde_json::from_str(json).map_err(|_| corrupt("thresholds"))
 }
 
 #[cfg(test)]

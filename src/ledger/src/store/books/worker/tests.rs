@@ -1,5 +1,8 @@
 use super::*;
 use crate::clock::Clock;
+use crate::store::sql::values;
+use crate::store::sqlite::Access;
+use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +11,7 @@ use tollgate_domain::price::{BUILT_IN, PriceBook};
 /// A writer over a table that any job may spoil.
 struct Bench {
     folder: tempfile::TempDir,
+    _lock: std::fs::File,
     writer: Option<Writer>,
     failed: watch::Receiver<Option<String>>,
     thread: JoinHandle<()>,
@@ -16,10 +20,10 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let opened = super::super::open::open(&Self::path(folder.path())).unwrap();
-        opened.writer.execute_batch("CREATE TABLE seen (number INTEGER PRIMARY KEY)").unwrap();
+        let (file, lock) = crate::store::sqlite::connect(&Self::path(folder.path()), Access::Create).unwrap();
+        file.execute("CREATE TABLE seen (number INTEGER PRIMARY KEY)", &[]).unwrap();
         let ground = Ground {
-            epoch: opened.epoch,
+            epoch: [0; 8],
             book: Arc::new(PriceBook::parse(BUILT_IN).unwrap()),
             former_books: Arc::default(),
             clock: Clock::system(),
@@ -28,8 +32,8 @@ impl Bench {
             observe: false,
         };
         let (failure, failed) = watch::channel(None);
-        let (writer, thread) = start_writer(opened.writer, ground, failure).unwrap();
-        Self { folder, writer: Some(writer), failed, thread }
+        let (writer, thread) = start_writer(Box::new(file), ground, failure, Trouble::default()).unwrap();
+        Self { folder, _lock: lock, writer: Some(writer), failed, thread }
     }
 
     fn path(folder: &Path) -> std::path::PathBuf {
@@ -41,7 +45,7 @@ impl Bench {
     }
 
     async fn see(&self, number: i64) -> Result<(), StoreError> {
-        self.writer().run(move |books| insert(books, number)).await
+        self.writer().run(Needs::default(), move |books| insert(books, number)).await
     }
 
     /// What somebody else sees in the file.
@@ -54,7 +58,7 @@ impl Bench {
 }
 
 fn insert(books: &mut Books<'_>, number: i64) -> Result<(), Failure> {
-    books.file.execute("INSERT INTO seen VALUES (?1)", [number])?;
+    books.db.execute("INSERT INTO seen VALUES ($1)", &values![number])?;
     Ok(())
 }
 
@@ -69,7 +73,7 @@ fn occupy(writer: &Writer) -> (std::sync::mpsc::Sender<()>, tokio::task::JoinHan
             let _ = released.recv();
             Ok(())
         };
-        writer.run(wait).await.unwrap();
+        writer.run(Needs::default(), wait).await.unwrap();
     });
     begun.recv().unwrap();
     (release, task)
@@ -93,10 +97,11 @@ async fn a_failed_member_fails_its_whole_batch_and_nobody_else() {
     for (round, broken) in broken.into_iter().enumerate() {
         let (release, occupier) = occupy(&bench.writer());
         let writer = bench.writer();
-        let before = tokio::spawn(async move { writer.run(|books| insert(books, 100)).await });
+        let before =
+            tokio::spawn(async move { writer.run(Needs::default(), |books| insert(books, 100)).await });
         while_queued().await;
         let writer = bench.writer();
-        let failing = tokio::spawn(async move { writer.run(broken).await });
+        let failing = tokio::spawn(async move { writer.run(Needs::default(), broken).await });
         while_queued().await;
         drop(release);
         occupier.await.unwrap();
@@ -121,7 +126,7 @@ async fn a_refused_change_is_undone_within_its_batch() {
     let (release, occupier) = occupy(&bench.writer());
     let kept = {
         let writer = bench.writer();
-        tokio::spawn(async move { writer.run(|books| insert(books, 1)).await })
+        tokio::spawn(async move { writer.run(Needs::default(), |books| insert(books, 1)).await })
     };
     let writer = bench.writer();
     let refused = tokio::spawn(async move {
@@ -148,17 +153,19 @@ async fn waiting_messages_share_a_transaction() {
     let counting = commits.clone();
     let hook = tokio::spawn(async move {
         let count = move |books: &mut Books<'_>| {
-            let frames: i64 = books.file.query_row("SELECT count(*) FROM seen", [], |row| row.get(0))?;
+            let frames = books.db.query("SELECT count(*) FROM seen", &[])?[0].int(0)?;
             counting.store(usize::try_from(frames).unwrap_or_default(), Ordering::SeqCst);
             Ok(())
         };
         while_queued().await;
-        writer.run(count).await.unwrap();
+        writer.run(Needs::default(), count).await.unwrap();
     });
     let members: Vec<_> = (1..=10)
         .map(|number| {
             let writer = bench.writer();
-            tokio::spawn(async move { writer.run(move |books| insert(books, number)).await })
+            tokio::spawn(
+                async move { writer.run(Needs::default(), move |books| insert(books, number)).await },
+            )
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(120)).await;
@@ -177,9 +184,9 @@ async fn a_file_that_cannot_be_trusted_stops_the_writer() {
     let mut bench = Bench::new();
     bench.see(1).await.unwrap();
     let writer = bench.writer();
-    let failing = writer.run(|_| -> Result<(), Failure> {
+    let failing = writer.run(Needs::default(), |_| -> Result<(), Failure> {
         let io = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
-        Err(rusqlite::Error::SqliteFailure(io, None).into())
+        Err(SqlError::from(rusqlite::Error::SqliteFailure(io, None)).into())
     });
     assert!(matches!(failing.await, Err(StoreError::Unavailable(_))));
     let reason = bench.failed.wait_for(Option::is_some).await.unwrap().clone();

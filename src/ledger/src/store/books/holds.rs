@@ -2,19 +2,20 @@
 
 use super::code::Failure;
 use super::journal::{Entry, Kind};
+use super::limits::LimitNow;
+use super::locking::Needs;
 use super::memory::Books;
 use super::rows::{Closing, HoldRow, NewHold};
 use crate::rules::admission::{self, Refusal, denied};
 use crate::rules::charge;
 use crate::rules::standing::{Message, NOT_THE_OWNER, Standing, Step, step};
+use crate::store::sql::{self, values};
 use crate::store::{HoldState, StoreError};
-use rusqlite::{OptionalExtension, params};
 use tollgate_domain::catalogue::Catalogue;
-use tollgate_domain::hold::{
-    DenialReason, End, Event, HoldAsk, HoldDenied, Outcome, Report, Settlement, Verdict,
-};
+use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::rate::used_tokens;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 
@@ -52,20 +53,32 @@ impl Found {
 }
 
 impl Books<'_> {
-    /// What the books know of the id. An open hold leaves the memory by this, so that what is changed of it is read again.
-    fn find(&mut self, id: &HoldId) -> rusqlite::Result<Found> {
-        if let Some(row) = self.take_open(id) {
+    /// What the books know of the id. A hold leaves the memory by this, so that what is changed of it is read again.
+    fn find(&mut self, id: &HoldId) -> sql::Result<Found> {
+        if let Some(row) = self.take_hold(id) {
             return Ok(Found::Hold(row));
         }
-        if let Some(row) = HoldRow::find(self.file, id)? {
+        if let Some(digest) = self.memory.tombstones.get(id) {
+            return Ok(Found::Tombstone(*digest));
+        }
+        if self.memory.absent.contains(id) {
+            return Ok(Found::Unknown);
+        }
+        self.send()?;
+        if let Some(row) = HoldRow::find(self.db, id)? {
             return Ok(Found::Hold(Box::new(row)));
         }
-        let tombstone = self
-            .file
-            .prepare_cached("SELECT digest FROM tombstone WHERE id = ?1")?
-            .query_row([id.as_bytes()], |row| super::code::digest(row, 0))
-            .optional()?;
-        Ok(tombstone.map_or(Found::Unknown, Found::Tombstone))
+        let tombstone =
+            self.db.query("SELECT digest FROM tombstone WHERE id = $1", &values![id.as_bytes()])?;
+        let digest = tombstone.first().map(|row| super::code::digest(row, 0)).transpose()?;
+        Ok(digest.map_or(Found::Unknown, Found::Tombstone))
+    }
+
+    /// Keeps a hold that has changed in memory, where it would be read from the database before it is written.
+    fn put_back(&mut self, id: HoldId, row: HoldRow) {
+        if row.state == HoldState::Pending || self.db.is_shared() {
+            self.remember_hold(id, Box::new(row));
+        }
     }
 
     /// Applies the reports, then decides the hold.
@@ -79,17 +92,23 @@ impl Books<'_> {
         if let Found::Hold(row) = &found
             && !row.is_of(ask)
         {
+            self.keep_found(ask.id, found);
             return Err(StoreError::Invalid(OTHER_FINGERPRINT).into());
         }
+        self.keep_found(ask.id, found);
         let outcomes = self.report(reports)?;
-        let found =
-            if reports.iter().any(|report| report.hold == ask.id) { self.find(&ask.id)? } else { found };
+        let found = self.find(&ask.id)?;
         let verdict = match (step(found.standing(), Message::Hold), found) {
             (Step::Repeat, Found::Hold(row)) => {
-                Verdict::Held { amount: row.terms.amount, expires_at: row.expires_at }
+                let (amount, expires_at) = (row.terms.amount, row.expires_at);
+                self.put_back(ask.id, *row);
+                Verdict::Held { amount, expires_at, rates: Vec::new() }
             }
             (Step::Decide, _) => self.decide(ask)?,
-            _ => Verdict::Denied(denied(DenialReason::HoldEnded)),
+            (_, found) => {
+                self.keep_found(ask.id, found);
+                Verdict::Denied(denied(DenialReason::HoldEnded))
+            }
         };
         Ok((verdict, outcomes))
     }
@@ -109,39 +128,63 @@ impl Books<'_> {
                 return Ok(Verdict::Stale(Box::new(key.policy.clone()), catalogue));
             }
         };
-        let balances = self.current_balances(&key.accounts, now)?;
-        let would_deny = match self.afford(amount, &balances, now)? {
-            Ok(would_deny) => would_deny,
+        let charges = self.charges(&key, ask, now)?;
+        let taken = match self.take_rates(&charges.accounts, ask, now)? {
+            Ok(taken) => taken,
+            Err(denied) => return Ok(Verdict::Denied(denied)),
+        };
+        let balances = self.current_balances(&charges.accounts, ask.model.as_str(), now)?;
+        let limits = self.limits_over(&balances, now)?;
+        let would_deny = match admission::afford(amount, limits.iter().map(LimitNow::counted)) {
+            Ok(would_deny) => would_deny.or(taken.would_deny.then_some(DenialReason::RateLimited)),
             Err(denied) => return Ok(Verdict::Denied(denied)),
         };
         let expires_at = now.plus_ms(self.ground.hold_ttl_ms);
-        let hold = self.next_hold();
+        let hold = self.next_hold()?;
         self.record(Entry { pending: amount, ..Entry::new(Kind::Hold, now, hold, &balances) })?;
+        self.keep_rates(&taken);
         let new = NewHold {
             hold,
             ask,
             owners: key.owners,
-            pinned: &key.policy.tags,
+            tags: &charges.tags,
+            binding_tags: charges.binding,
             price_revision: self.ground.book.revision(),
             balances: &balances,
+            rates: taken.units,
             amount,
             would_deny,
             created_at: now,
             expires_at,
         };
-        new.insert(self.file)?;
-        self.remember_open(ask.id, Box::new(new.row()));
-        Ok(Verdict::Held { amount, expires_at })
+        new.insert(self)?;
+        self.remember_hold(ask.id, Box::new(new.row()));
+        Ok(Verdict::Held { amount, expires_at, rates: taken.now })
     }
 
-    fn afford(
+    /// The balances that a hold on these accounts charges at `now`, made where they are new.
+    fn current_balances(
         &mut self,
-        amount: Nanodollars,
-        balances: &[i64],
+        accounts: &[i64],
+        model: &str,
         now: Timestamp,
-    ) -> rusqlite::Result<Result<Option<DenialReason>, HoldDenied>> {
-        let limits = self.limits_over(balances)?;
-        Ok(admission::afford(amount, limits.iter().map(|limit| limit.counted(now))))
+    ) -> Result<Vec<i64>, Failure> {
+        let mut balances = Vec::with_capacity(accounts.len() * 2);
+        for account in accounts {
+            let charged = self.charged(*account)?;
+            for (index, count) in charged.counts.iter().enumerate() {
+                if count.model.is_empty() || count.model == model {
+                    balances.push(self.current_balance(*account, index, now)?.1);
+                }
+            }
+        }
+        Ok(balances)
+    }
+
+    fn keep_found(&mut self, id: HoldId, found: Found) {
+        if let Found::Hold(row) = found {
+            self.put_back(id, *row);
+        }
     }
 
     /// Applies reports in order, with one outcome for each.
@@ -157,6 +200,7 @@ impl Books<'_> {
     fn apply(&mut self, report: &Report) -> Result<Outcome, Failure> {
         let found = self.find(&report.hold)?;
         if found.owner().is_some_and(|owner| *owner != report.key) {
+            self.keep_found(report.hold, found);
             return Ok(Outcome::Rejected(NOT_THE_OWNER));
         }
         let last = if let Found::Hold(row) = &found { row.sequence } else { 0 };
@@ -165,33 +209,43 @@ impl Books<'_> {
             Event::Settle(_) => Message::Settle,
             Event::Void { .. } => Message::Void,
         };
-        match (step(found.standing(), message), found, &report.event) {
+        let outcome = match (step(found.standing(), message), found, &report.event) {
             (Step::Resize, Found::Hold(row), Event::Adjust { usage, output_seen }) => {
-                self.resize(*row, report.sequence, usage.as_ref(), *output_seen)?;
+                self.resize(report.hold, *row, report.sequence, usage.as_ref(), *output_seen)?;
+                Outcome::Applied
             }
             (Step::Post, Found::Hold(row), Event::Settle(settlement)) => {
-                self.settle(Kind::Settle, *row, report.sequence, settlement)?;
+                self.settle(Kind::Settle, report.hold, *row, report.sequence, settlement)?;
+                Outcome::Applied
             }
             (Step::Correct, Found::Hold(row), Event::Settle(settlement)) => {
-                self.settle(Kind::Correct, *row, report.sequence, settlement)?;
+                self.settle(Kind::Correct, report.hold, *row, report.sequence, settlement)?;
+                Outcome::Applied
             }
             (Step::Release | Step::Credit, Found::Hold(row), Event::Void { status }) => {
-                self.void(*row, report.sequence, *status)?;
+                self.void(report.hold, *row, report.sequence, *status)?;
+                Outcome::Applied
             }
             (Step::Remember, ..) => {
                 self.remember(report)?;
-                return Ok(Outcome::Tombstone);
+                Outcome::Tombstone
             }
-            (Step::Superseded, ..) => return Ok(Outcome::Superseded),
-            (Step::Reject(reason), ..) => return Ok(Outcome::Rejected(reason)),
-            _ => return Ok(Outcome::Duplicate),
-        }
-        Ok(Outcome::Applied)
+            (step, found, _) => {
+                self.keep_found(report.hold, found);
+                match step {
+                    Step::Superseded => Outcome::Superseded,
+                    Step::Reject(reason) => Outcome::Rejected(reason),
+                    _ => Outcome::Duplicate,
+                }
+            }
+        };
+        Ok(outcome)
     }
 
     /// Changes what an open hold holds. Never refused: the provider is already at work.
     fn resize(
         &mut self,
+        id: HoldId,
         mut row: HoldRow,
         sequence: u64,
         exact: Option<&Usage>,
@@ -224,13 +278,16 @@ impl Books<'_> {
         row.usage = known.map(|usage| Usage { output: usage.output.max(output_seen), ..usage });
         row.sequence = sequence;
         row.expires_at = row.expires_at.max(now.plus_ms(self.ground.hold_ttl_ms));
-        Ok(row.keep_open(self.file)?)
+        self.keep_open(&row)?;
+        self.put_back(id, row);
+        Ok(())
     }
 
     /// Posts the cost. `row` is open, or has expired and was charged in full.
     fn settle(
         &mut self,
         kind: Kind,
+        id: HoldId,
         mut row: HoldRow,
         sequence: u64,
         settlement: &Settlement,
@@ -252,6 +309,7 @@ impl Books<'_> {
             ..Entry::new(kind, now, row.hold, &row.balances)
         };
         let overrun = self.record(entry)?;
+        self.end_rates(&row, settlement.usage.as_ref().map(used_tokens), now)?;
         row.overrun = row.overrun.max(overrun);
         row.state = HoldState::Settled;
         row.posted = charge.cost;
@@ -266,7 +324,18 @@ impl Books<'_> {
             first_byte_at: Some(settlement.first_byte_ms).filter(|ms| *ms > 0).map(after),
             ended_at: Some(settlement.duration_ms).filter(|ms| *ms > 0).map_or(now, after),
         };
-        Ok(row.close(self.file, &closing)?)
+        self.end(id, row, &closing)
+    }
+
+    /// Writes an end, and keeps the sums of what is long past true.
+    fn end(&mut self, id: HoldId, row: HoldRow, closing: &Closing<'_>) -> Result<(), Failure> {
+        let summed = self.take_from_sums(&row)?;
+        self.close(&row, closing)?;
+        if summed {
+            self.add_to_sums(&row)?;
+        }
+        self.put_back(id, row);
+        Ok(())
     }
 
     /// Posts the difference to `cost`. The hold keeps everything else that is known of its end.
@@ -275,7 +344,7 @@ impl Books<'_> {
             return Err(StoreError::NotFound(format!("request {id}")).into());
         };
         if row.state == HoldState::Pending {
-            self.remember_open(*id, row);
+            self.put_back(*id, *row);
             return Err(StoreError::Conflict(format!("request {id} is still open")).into());
         }
         if cost < Nanodollars::ZERO {
@@ -287,12 +356,16 @@ impl Books<'_> {
         let entry =
             Entry { posted, growth: posted, ..Entry::new(Kind::Correct, now, row.hold, &row.balances) };
         let overrun = self.record(entry)?;
-        row.charge_instead(self.file, cost, row.overrun.max(overrun))?;
+        let summed = self.take_from_sums(&row)?;
+        self.charge_instead(&row, cost, row.overrun.max(overrun))?;
+        if summed {
+            self.add_to_sums(&row)?;
+        }
         Ok(before)
     }
 
     /// Gives everything back: what is held, or what an expired hold was charged.
-    fn void(&mut self, mut row: HoldRow, sequence: u64, status: u16) -> Result<(), Failure> {
+    fn void(&mut self, id: HoldId, mut row: HoldRow, sequence: u64, status: u16) -> Result<(), Failure> {
         let now = self.now();
         let entry = Entry {
             posted: negative(row.posted),
@@ -300,19 +373,23 @@ impl Books<'_> {
             ..Entry::new(Kind::Void, now, row.hold, &row.balances)
         };
         self.record(entry)?;
+        self.end_rates(&row, Some(0), now)?;
         row.state = HoldState::Voided;
         row.posted = Nanodollars::ZERO;
         row.sequence = sequence.max(row.sequence);
         row.usage = None;
-        Ok(row.close(self.file, &Closing::at(now, Some(status).filter(|status| *status != 0)))?)
+        self.end(id, row, &Closing::at(now, Some(status).filter(|status| *status != 0)))
     }
 
-    fn remember(&mut self, report: &Report) -> rusqlite::Result<()> {
+    fn remember(&mut self, report: &Report) -> sql::Result<()> {
         let at = self.now();
-        self.file
-            .prepare_cached("INSERT INTO tombstone (id, digest, at) VALUES (?1, ?2, ?3)")?
-            .execute(params![report.hold.as_bytes(), report.key.as_bytes(), at.unix_ms()])?;
-        Ok(())
+        if self.db.is_shared() {
+            self.memory.tombstones.insert(report.hold, report.key);
+        }
+        self.write(
+            "INSERT INTO tombstone (id, digest, at) VALUES ($1, $2, $3)",
+            &values![report.hold.as_bytes(), report.key.as_bytes(), at.unix_ms()],
+        )
     }
 
     /// Charges open holds in full of which nothing was heard for too long, and drops old tombstones. Gives back whether more
@@ -320,27 +397,31 @@ impl Books<'_> {
     pub(super) fn sweep(&mut self) -> Result<bool, Failure> {
         let now = self.now();
         let forgotten = now.plus_ms(-TOMBSTONE_MS).unix_ms();
-        self.file
-            .prepare_cached(
-                "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE at < ?1 ORDER BY at LIMIT ?2)",
-            )?
-            .execute([forgotten, SWEEP_MAX])?;
+        self.db.execute(
+            "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE at < $1 ORDER BY at LIMIT $2)",
+            &values![forgotten, SWEEP_MAX],
+        )?;
         // By the clock itself: it may stand behind the journal.
         if self.ground.clock.now() < self.ground.grace_until {
             return Ok(false);
         }
-        let due = HoldRow::due(self.file, now, SWEEP_MAX)?;
-        let count = due.len();
-        if count > 0 {
-            self.forget_open();
+        self.send()?;
+        let due = HoldRow::due(self.db, now, SWEEP_MAX)?;
+        let more = i64::try_from(due.len()).is_ok_and(|count| count == SWEEP_MAX);
+        self.prepare(&Needs { holds: due.clone(), ..Needs::default() })?;
+        let now = self.now();
+        for id in due {
+            match self.find(&id)? {
+                Found::Hold(row) if row.state == HoldState::Pending && row.expires_at <= now => {
+                    self.expire(id, *row, now)?;
+                }
+                found => self.keep_found(id, found),
+            }
         }
-        for row in due {
-            self.expire(row, now)?;
-        }
-        Ok(i64::try_from(count).is_ok_and(|count| count == SWEEP_MAX))
+        Ok(more)
     }
 
-    fn expire(&mut self, mut row: HoldRow, now: Timestamp) -> Result<(), Failure> {
+    fn expire(&mut self, id: HoldId, mut row: HoldRow, now: Timestamp) -> Result<(), Failure> {
         let amount = row.terms.amount;
         let entry = Entry {
             posted: amount,
@@ -350,11 +431,11 @@ impl Books<'_> {
             ..Entry::new(Kind::Expire, now, row.hold, &row.balances)
         };
         self.record(entry)?;
-        tracing::warn!(hold = %row.hold, "a hold expired and was charged in full");
+        self.end_rates(&row, None, now)?;
+        tracing::warn!(hold = %id, "a hold expired and was charged in full");
         row.state = HoldState::Expired;
         row.posted = amount;
-        let closing = Closing { estimated: true, ..Closing::at(now, None) };
-        Ok(row.close(self.file, &closing)?)
+        self.end(id, row, &Closing { estimated: true, ..Closing::at(now, None) })
     }
 }
 
@@ -377,7 +458,7 @@ fn negative(amount: Nanodollars) -> Nanodollars {
 }
 
 /// The end of a stored hold.
-pub(super) fn end(text: &str) -> rusqlite::Result<End> {
+pub(super) fn end(text: &str) -> sql::Result<End> {
     const ALL: [End; 7] = [
         End::Complete,
         End::ClientLeft,
@@ -387,5 +468,5 @@ pub(super) fn end(text: &str) -> rusqlite::Result<End> {
         End::NotTerminal,
         End::FilterLost,
     ];
-    ALL.into_iter().find(|end| end.as_str() == text).ok_or(super::code::corrupt("end of a hold"))
+    ALL.into_iter().find(|end| end.as_str() == text).ok_or_else(|| super::code::corrupt("end of a hold"))
 }

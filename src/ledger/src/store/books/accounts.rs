@@ -1,0 +1,442 @@
+//! Making, changing and deleting accounts.
+
+use super::balance::NewBalance;
+use super::code::{Failure, corrupt, json_list, parsed, signed, unsigned};
+use super::keys::Count;
+use super::memory::Books;
+use super::past::is_lifetime;
+use super::records;
+use crate::store::sql::{self, Row, values};
+use crate::store::{
+    AccountChange, AccountRecord, AccountRef, AccountSpec, Credential, LimitSpec, NewAccount, Owners,
+    RateSpec, StoreError,
+};
+use std::collections::BTreeSet;
+use tollgate_domain::account::AccountKind;
+use tollgate_domain::ids::{KeyDigest, Tag};
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::rate::Rate;
+use tollgate_domain::time::Timestamp;
+use tollgate_domain::window::Window;
+
+/// An account as a row.
+#[derive(Clone, Copy, Debug)]
+struct Existing {
+    account: i64,
+    alive: bool,
+}
+
+/// Owners as rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct OwnerIds {
+    organization: Option<i64>,
+    team: Option<i64>,
+    user: Option<i64>,
+}
+
+impl Books<'_> {
+    /// Makes an account. One that was deleted is given back, with its balances: remaking opens no fresh money.
+    pub(super) fn create(&mut self, new: &NewAccount) -> Result<AccountRecord, Failure> {
+        check_kind(new)?;
+        check_limits(&new.spec.limits)?;
+        check_rates(&new.spec.rates)?;
+        check_duration(new.spec.budget_duration.as_deref())?;
+        let owners = self.owner_ids(&new.spec.owners)?;
+        let existing = self.free_account(new)?;
+        self.lock(&existing.into_iter().collect())?;
+        self.observe_clock()?;
+        self.check_alias(new.kind, new.spec.alias.as_deref(), existing)?;
+        let now = self.now();
+        let account = match existing {
+            Some(account) => self.revive(account, new, owners, now)?,
+            None => self.insert(new, owners, now)?,
+        };
+        if let Some(credential) = &new.credential {
+            self.add_credential(account, credential, now)?;
+        }
+        self.replace_limits(account, &new.spec.limits)?;
+        self.replace_rates(account, &new.spec.rates, now)?;
+        self.renew(account)?;
+        // Nobody charged a new account before, but a tag can have been on requests for long.
+        let counts = self.charged(account)?.counts.clone();
+        let known: Vec<Count> = match (existing, new.kind) {
+            (None, AccountKind::Tag) => Vec::new(),
+            (None, _) => counts,
+            (Some(_), _) => counts.into_iter().filter(is_lifetime).collect(),
+        };
+        self.count_the_past(account, &known, now)?;
+        self.record_crossed(account, now)?;
+        self.record_of(account, now)
+    }
+
+    pub(super) fn update(
+        &mut self,
+        account: &AccountRef,
+        change: &AccountChange,
+    ) -> Result<AccountRecord, Failure> {
+        let account = self.living(account)?;
+        self.lock(&BTreeSet::from([account]))?;
+        self.observe_clock()?;
+        let now = self.now();
+        let old = self.record_of(account, now)?;
+        let before = self.charged(account)?.counts.clone();
+        let spec = changed(old.spec, change);
+        check_limits(&spec.limits)?;
+        check_rates(&spec.rates)?;
+        check_duration(spec.budget_duration.as_deref())?;
+        if change.alias.is_some() {
+            self.check_alias(old.kind, spec.alias.as_deref(), Some(account))?;
+        }
+        let owners = self.owner_ids(&spec.owners)?;
+        self.write_spec(account, &spec, owners, now)?;
+        if change.limits.is_some() {
+            self.replace_limits(account, &spec.limits)?;
+        }
+        if change.rates.is_some() {
+            self.replace_rates(account, &spec.rates, now)?;
+        }
+        self.renew(account)?;
+        self.count_the_past(account, &before, now)?;
+        self.record_crossed(account, now)?;
+        self.record_of(account, now)
+    }
+
+    /// Deletes accounts, and the keys of what is deleted.
+    pub(super) fn delete(&mut self, accounts: &[AccountRef]) -> Result<Vec<AccountRecord>, Failure> {
+        let rows: Vec<i64> = accounts.iter().map(|account| self.living(account)).collect::<Result<_, _>>()?;
+        let mut gone: BTreeSet<i64> = rows.iter().copied().collect();
+        for row in &rows {
+            let found = self.db.query(
+                r#"SELECT account FROM account
+                   WHERE deleted_at IS NULL AND ((kind IN ('key', 'team') AND organization = $1)
+                       OR (kind = 'key' AND (team = $1 OR "user" = $1
+                           OR team IN (SELECT account FROM account WHERE organization = $1))))"#,
+                &values![*row],
+            )?;
+            gone.extend(found.iter().map(|row| row.int(0)).collect::<sql::Result<Vec<_>>>()?);
+        }
+        self.lock(&gone)?;
+        self.observe_clock()?;
+        let now = self.now();
+        let records = rows.iter().map(|row| self.record_of(*row, now)).collect::<Result<_, _>>()?;
+        for account in gone {
+            self.db.execute(
+                "UPDATE account SET deleted_at = $1, updated_at = $1, revision = revision + 1 WHERE account = $2",
+                &values![now.unix_ms(), account],
+            )?;
+            self.db.execute(
+                "UPDATE credential SET revoked_at = $1 WHERE revoked_at IS NULL AND account = $2",
+                &values![now.unix_ms(), account],
+            )?;
+        }
+        Ok(records)
+    }
+
+    /// Forgets what is remembered of an account that has changed.
+    fn renew(&mut self, account: i64) -> sql::Result<()> {
+        self.flush()?;
+        self.memory.forget_account(account);
+        Ok(())
+    }
+
+    fn record_of(&mut self, account: i64, now: Timestamp) -> Result<AccountRecord, Failure> {
+        self.flush()?;
+        Ok(records::record(self.db, account, now)?)
+    }
+
+    fn living(&self, account: &AccountRef) -> Result<i64, Failure> {
+        let found = records::find(self.db, account)?;
+        found.ok_or_else(|| StoreError::NotFound(name(account)).into())
+    }
+
+    fn owner_ids(&self, owners: &Owners) -> Result<OwnerIds, Failure> {
+        let row = |kind, id: &Option<String>| {
+            let id = id.as_ref().map(|id| AccountRef::Id(kind, id.clone()));
+            id.map(|id| self.living(&id)).transpose()
+        };
+        Ok(OwnerIds {
+            organization: row(AccountKind::Organization, &owners.organization)?,
+            team: row(AccountKind::Team, &owners.team)?,
+            user: row(AccountKind::User, &owners.user)?,
+        })
+    }
+
+    /// The deleted account that the new one continues, if there is one.
+    fn free_account(&self, new: &NewAccount) -> Result<Option<i64>, Failure> {
+        let by_id = self.db.query(
+            "SELECT account, deleted_at FROM account WHERE kind = $1 AND scope = $2 AND id = $3",
+            &values![new.kind.as_str(), scope(new), &new.id],
+        )?;
+        let by_id = by_id.first().map(Existing::read).transpose()?;
+        let by_key = match &new.credential {
+            Some(credential) => self.account_of_digest(&credential.digest)?,
+            None => None,
+        };
+        // A key comes before the id of its account: whoever holds it goes on spending from where he was.
+        match (by_key, by_id) {
+            (Some(found), _) if found.alive => Err(StoreError::Conflict("the key exists".into()).into()),
+            (_, Some(found)) if found.alive => {
+                Err(StoreError::Conflict(format!("{} {} exists", new.kind, new.id)).into())
+            }
+            (by_key, by_id) => Ok(by_key.or(by_id).map(|found| found.account)),
+        }
+    }
+
+    fn account_of_digest(&self, digest: &KeyDigest) -> sql::Result<Option<Existing>> {
+        let rows = self.db.query(
+            "SELECT a.account, c.revoked_at FROM credential c JOIN account a ON a.account = c.account
+             WHERE c.digest = $1",
+            &values![digest.as_bytes()],
+        )?;
+        rows.first().map(Existing::read).transpose()
+    }
+
+    /// A key's alias names one living key.
+    fn check_alias(&self, kind: AccountKind, alias: Option<&str>, own: Option<i64>) -> Result<(), Failure> {
+        let Some(alias) = alias.filter(|_| kind == AccountKind::Key) else {
+            return Ok(());
+        };
+        match records::find(self.db, &AccountRef::KeyAlias(alias.to_owned()))? {
+            Some(other) if Some(other) != own => {
+                Err(StoreError::Conflict(format!("a key with the alias {alias} exists")).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn insert(&mut self, new: &NewAccount, owners: OwnerIds, now: Timestamp) -> Result<i64, Failure> {
+        let now_ms = now.unix_ms();
+        let rows = self.db.query(
+            "INSERT INTO account (kind, scope, id, created_by, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
+             RETURNING account",
+            &values![new.kind.as_str(), scope(new), &new.id, &new.created_by, now_ms, now_ms],
+        )?;
+        let account = rows.first().ok_or_else(|| corrupt("account"))?.int(0)?;
+        self.write_spec(account, &new.spec, owners, now)?;
+        let lifetime = NewBalance { account, window: Window::Lifetime, model: "", start: Timestamp::new(0) };
+        lifetime.insert(self.db)?;
+        Ok(account)
+    }
+
+    fn revive(
+        &mut self,
+        account: i64,
+        new: &NewAccount,
+        owners: OwnerIds,
+        now: Timestamp,
+    ) -> sql::Result<i64> {
+        self.db.execute(
+            "UPDATE account SET deleted_at = NULL, created_by = $1, created_at = $2 WHERE account = $3",
+            &values![&new.created_by, now.unix_ms(), account],
+        )?;
+        self.write_spec(account, &new.spec, owners, now)?;
+        Ok(account)
+    }
+
+    fn write_spec(
+        &self,
+        account: i64,
+        spec: &AccountSpec,
+        owners: OwnerIds,
+        now: Timestamp,
+    ) -> sql::Result<()> {
+        let tags: Vec<&str> = spec.tags.iter().map(Tag::as_str).collect();
+        let forbidden: Vec<&str> = spec.forbidden.iter().map(|extra| extra.as_str()).collect();
+        let required_tags: Vec<&str> = spec.required_tags.iter().map(Tag::as_str).collect();
+        self.db.execute(
+            r#"UPDATE account SET alias = $1, organization = $2, team = $3, "user" = $4, models = $5, tags = $6,
+                 budget_duration = $7, blocked = $8, expires_at = $9, session_limit = $10, client_tags_bind = $11,
+                 metadata = $12, updated_at = $13, forbidden = $14, required_tags = $15, revision = revision + 1
+             WHERE account = $16"#,
+            &values![
+                spec.alias.as_deref(),
+                owners.organization,
+                owners.team,
+                owners.user,
+                &json_list(&spec.models),
+                &json_list(&tags),
+                spec.budget_duration.as_deref(),
+                spec.blocked,
+                spec.expires_at.map(Timestamp::unix_ms),
+                spec.session_limit.map(Nanodollars::get),
+                spec.client_tags_bind,
+                &serde_json::Value::Object(spec.metadata.clone()).to_string(),
+                now.unix_ms(),
+                &json_list(&forbidden),
+                &json_list(&required_tags),
+                account,
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn add_credential(&self, account: i64, credential: &Credential, now: Timestamp) -> sql::Result<()> {
+        self.db.execute(
+            "INSERT INTO credential (digest, account, name, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (digest) DO UPDATE
+                SET account = excluded.account, name = excluded.name, created_at = excluded.created_at,
+                    revoked_at = NULL",
+            &values![credential.digest.as_bytes(), account, &credential.name, now.unix_ms()],
+        )?;
+        Ok(())
+    }
+
+    fn replace_limits(&self, account: i64, limits: &[LimitSpec]) -> sql::Result<()> {
+        self.db.execute("DELETE FROM budget_limit WHERE account = $1", &values![account])?;
+        for limit in limits {
+            let thresholds: Vec<String> = limit.thresholds.iter().map(u16::to_string).collect();
+            self.db.execute(
+                r#"INSERT INTO budget_limit (account, "window", amount, duration, main, observe, model, soft, thresholds)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"#,
+                &values![
+                    account,
+                    &limit.window.to_string(),
+                    limit.amount.get(),
+                    limit.duration.as_deref(),
+                    limit.main,
+                    limit.observe,
+                    limit.model.as_deref().unwrap_or_default(),
+                    limit.soft,
+                    &format!("[{}]", thresholds.join(",")),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A rate that stays keeps what was counted, whatever its limit is now. A new one begins with nothing: it counts what comes.
+    fn replace_rates(&mut self, account: i64, rates: &[RateSpec], now: Timestamp) -> sql::Result<()> {
+        self.flush()?;
+        let rows = self.db.query(
+            "SELECT rate, kind, model, amount, state FROM rate WHERE account = $1 ORDER BY rate",
+            &values![account],
+        )?;
+        let mut known = Vec::new();
+        for row in &rows {
+            let rate = Rate { kind: parsed("kind of rate", row.text(1)?)?, limit: unsigned(row.int(3)?)? };
+            known.push((row.int(0)?, rate, row.text(2)?.to_owned(), row.int(4)?));
+        }
+        for spec in rates {
+            let model = spec.model.as_deref().unwrap_or_default();
+            let limit = signed(spec.rate.limit);
+            let same = known.iter().position(|(_, rate, of, _)| rate.kind == spec.rate.kind && of == model);
+            if let Some((row, before, _, state)) = same.map(|index| known.swap_remove(index)) {
+                let state = spec.rate.rescaled(state, before, now);
+                self.db.execute(
+                    "UPDATE rate SET amount = $1, observe = $2, state = $3 WHERE rate = $4",
+                    &values![limit, spec.observe, state, row],
+                )?;
+            } else {
+                self.db.execute(
+                    "INSERT INTO rate (account, kind, model, amount, observe) VALUES ($1, $2, $3, $4, $5)",
+                    &values![account, spec.rate.kind.as_str(), model, limit, spec.observe],
+                )?;
+            }
+        }
+        for (row, ..) in known {
+            self.db.execute("DELETE FROM rate WHERE rate = $1", &values![row])?;
+        }
+        Ok(())
+    }
+}
+
+impl Existing {
+    fn read(row: &Row) -> sql::Result<Self> {
+        Ok(Self { account: row.int(0)?, alive: row.is_null(1) })
+    }
+}
+
+/// Within what the id of the account is unique.
+fn scope(new: &NewAccount) -> &str {
+    match new.kind {
+        AccountKind::Tag => new.spec.owners.organization.as_deref().unwrap_or_default(),
+        _ => "",
+    }
+}
+
+fn check_kind(new: &NewAccount) -> Result<(), StoreError> {
+    use AccountKind::{Customer, Key, Organization, Session, Tag, Team, User};
+    match (new.kind, &new.credential) {
+        (Key, None) => Err(StoreError::Invalid("a key account needs a key")),
+        (Key, Some(_)) | (Organization | Team | User | Tag, None) => Ok(()),
+        (Organization | Team | User | Tag, Some(_)) => {
+            Err(StoreError::Invalid("only a key account has a key"))
+        }
+        (Session | Customer, _) => Err(StoreError::Invalid("accounts of this kind cannot be made")),
+    }
+}
+
+/// The most that a threshold can be, in percent.
+const THRESHOLD_MAX: u16 = 1_000;
+
+fn check_limits(limits: &[LimitSpec]) -> Result<(), StoreError> {
+    let twice = |(index, limit): (usize, &LimitSpec)| {
+        let same = |other: &LimitSpec| {
+            (other.window, &other.model, other.soft) == (limit.window, &limit.model, limit.soft)
+        };
+        limits.iter().take(index).any(same)
+    };
+    if limits.iter().enumerate().any(twice) {
+        return Err(StoreError::Invalid("an account has one limit for each window"));
+    }
+    if limits.iter().filter(|limit| limit.main).count() > 1 {
+        return Err(StoreError::Invalid("an account has one main limit"));
+    }
+    if limits.iter().any(|limit| limit.amount < Nanodollars::ZERO) {
+        return Err(StoreError::Invalid("a limit is not negative"));
+    }
+    if limits.iter().flat_map(|limit| &limit.thresholds).any(|percent| !(1..=THRESHOLD_MAX).contains(percent))
+    {
+        return Err(StoreError::Invalid("a threshold is between 1 and 1,000 percent"));
+    }
+    Ok(())
+}
+
+fn check_rates(rates: &[RateSpec]) -> Result<(), StoreError> {
+    let twice = |(index, spec): (usize, &RateSpec)| {
+        let same = |other: &RateSpec| (other.rate.kind, &other.model) == (spec.rate.kind, &spec.model);
+        rates.iter().take(index).any(same)
+    };
+    if rates.iter().enumerate().any(twice) {
+        return Err(StoreError::Invalid("an account has one rate of each kind for each model"));
+    }
+    Ok(())
+}
+
+fn check_duration(duration: Option<&str>) -> Result<(), StoreError> {
+    match duration.map(Window::from_duration) {
+        Some(Err(_)) => Err(StoreError::Invalid("budget_duration is no duration")),
+        _ => Ok(()),
+    }
+}
+
+fn changed(old: AccountSpec, change: &AccountChange) -> AccountSpec {
+    fn or<T: Clone>(change: &Option<T>, old: T) -> T {
+        change.clone().unwrap_or(old)
+    }
+    AccountSpec {
+        alias: or(&change.alias, old.alias),
+        owners: or(&change.owners, old.owners),
+        models: or(&change.models, old.models),
+        limits: or(&change.limits, old.limits),
+        budget_duration: or(&change.budget_duration, old.budget_duration),
+        blocked: or(&change.blocked, old.blocked),
+        tags: or(&change.tags, old.tags),
+        forbidden: or(&change.forbidden, old.forbidden),
+        required_tags: or(&change.required_tags, old.required_tags),
+        expires_at: or(&change.expires_at, old.expires_at),
+        rates: or(&change.rates, old.rates),
+        session_limit: or(&change.session_limit, old.session_limit),
+        client_tags_bind: or(&change.client_tags_bind, old.client_tags_bind),
+        metadata: or(&change.metadata, old.metadata),
+    }
+}
+
+fn name(account: &AccountRef) -> String {
+    match account {
+        AccountRef::Id(kind, id) => format!("{kind} {id}"),
+        AccountRef::Key(_) => "the key".to_owned(),
+        AccountRef::KeyAlias(alias) => format!("a key with the alias {alias}"),
+        AccountRef::Tag { tag, .. } => format!("tag {tag}"),
+    }
+}

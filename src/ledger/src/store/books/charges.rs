@@ -1,0 +1,119 @@
+//! Which accounts a request charges: those of its key, those of its tags, and that of its session.
+
+use super::code::Failure;
+use super::keys::Key;
+use super::memory::Books;
+use crate::store::StoreError;
+use crate::store::sql::{self, values};
+use std::collections::HashMap;
+use tollgate_domain::account::{ACCOUNTS_MAX, AccountKind};
+use tollgate_domain::hold::HoldAsk;
+use tollgate_domain::ids::Tag;
+use tollgate_domain::time::Timestamp;
+
+/// What a request charges.
+#[derive(Debug)]
+pub(super) struct Charges<'a> {
+    /// The rows, outermost first.
+    pub(super) accounts: Vec<i64>,
+    /// Its tags, each once: first those that bind.
+    pub(super) tags: Vec<&'a Tag>,
+    /// How many of them bind.
+    pub(super) binding: usize,
+}
+
+/// A request that would charge more accounts than one may.
+pub(super) const TOO_MANY_ACCOUNTS: &str = "tags name more accounts than one request may charge";
+
+impl Books<'_> {
+    pub(super) fn charges<'a>(
+        &mut self,
+        key: &'a Key,
+        ask: &'a HoldAsk,
+        now: Timestamp,
+    ) -> Result<Charges<'a>, Failure> {
+        let mut tags: Vec<&Tag> = Vec::new();
+        let add = |tags: &mut Vec<&'a Tag>, more: &'a [Tag]| {
+            for tag in more {
+                if !tags.contains(&tag) {
+                    tags.push(tag);
+                }
+            }
+        };
+        add(&mut tags, &key.policy.tags);
+        let pinned = tags.len();
+        add(&mut tags, &ask.tags);
+        let binding = if key.client_tags_bind { tags.len() } else { pinned };
+        let mut accounts: Vec<i64> = key.accounts.iter().map(|(account, _)| *account).collect();
+        accounts.extend(self.tag_accounts(&key.organization, tags.iter().take(binding).copied())?);
+        if let (Some(_), Some(session)) = (key.session_limit, &ask.session) {
+            accounts.push(self.session_account(key, session, now)?);
+        }
+        if accounts.len() > ACCOUNTS_MAX {
+            return Err(StoreError::Invalid(TOO_MANY_ACCOUNTS).into());
+        }
+        Ok(Charges { accounts, tags, binding })
+    }
+
+    /// The accounts of these tags: of the whole installation, and of the organization.
+    pub(super) fn tag_accounts<'t>(
+        &mut self,
+        organization: &str,
+        tags: impl Iterator<Item = &'t Tag>,
+    ) -> sql::Result<Vec<i64>> {
+        let known = match &mut self.memory.tags {
+            Some(known) => known,
+            unread => unread.insert(load_tags(self.db)?),
+        };
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut accounts = Vec::new();
+        for tag in tags {
+            let of = |scope: &str| known.get(&(scope.to_owned(), tag.as_str().to_owned())).copied();
+            let scoped = if organization.is_empty() { None } else { of(organization) };
+            accounts.extend(of("").into_iter().chain(scoped));
+        }
+        Ok(accounts)
+    }
+
+    /// The account of a session. It appears by itself, with the first request.
+    fn session_account(&mut self, key: &Key, session: &str, now: Timestamp) -> sql::Result<i64> {
+        let place = (key.owners.key, session.to_owned());
+        if let Some(known) = self.memory.sessions.get(&place) {
+            return Ok(*known);
+        }
+        let found = self.db.query(
+            "SELECT account, deleted_at FROM account WHERE kind = 'session' AND scope = $1 AND id = $2",
+            &values![&key.id, session],
+        )?;
+        let account = match found.first() {
+            Some(row) => {
+                let account = row.int(0)?;
+                if !row.is_null(1) {
+                    self.db.execute(
+                        "UPDATE account SET deleted_at = NULL WHERE account = $1",
+                        &values![account],
+                    )?;
+                }
+                account
+            }
+            None => {
+                let rows = self.db.query(
+                    "INSERT INTO account (kind, scope, id, created_by, created_at, updated_at)
+                     VALUES ($1, $2, $3, 'ledger', $4, $5) RETURNING account",
+                    &values![AccountKind::Session.as_str(), &key.id, session, now.unix_ms(), now.unix_ms()],
+                )?;
+                rows.first().ok_or_else(|| super::code::corrupt("account"))?.int(0)?
+            }
+        };
+        self.memory.sessions.insert(place, account);
+        Ok(account)
+    }
+}
+
+fn load_tags(db: &dyn sql::Sql) -> sql::Result<HashMap<(String, String), i64>> {
+    let rows =
+        db.query("SELECT scope, id, account FROM account WHERE kind = 'tag' AND deleted_at IS NULL", &[])?;
+    rows.iter().map(|row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?))).collect()
+}

@@ -1,0 +1,498 @@
+//! What the writer remembers of its own rows. Where it is the only one who writes, what it remembers is true until its
+//! transaction fails; then it forgets everything and reads again. Where others write, too, it remembers for one transaction only,
+//! and what can change is locked first.
+
+use super::balance::{Balance, NewBalance};
+use super::code::{Failure, corrupt, instant};
+use super::keys::{Charged, Key, load_charged, load_key};
+use super::rates::Rating;
+use super::rows::HoldRow;
+use crate::clock::Clock;
+use crate::store::StoreError;
+use crate::store::sql::{self, Sql, Value, values};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::money::{Nanodollars, Overflow};
+use tollgate_domain::price::PriceBook;
+use tollgate_domain::time::Timestamp;
+use tollgate_domain::window::Period;
+
+/// Rows of one kind that are remembered at most; beyond, all are forgotten and read again when they are needed.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// Names this history of the books: versions of policies from before a restore never equal those after it.
+pub(crate) type Epoch = [u8; 8];
+
+/// What does not change while the ledger runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    pub(crate) epoch: Epoch,
+    pub(crate) book: Arc<PriceBook>,
+    /// Books of before, by revision: what holds were made by is settled by.
+    pub(crate) former_books: Arc<BTreeMap<u64, PriceBook>>,
+    pub(crate) clock: Clock,
+    /// How long a hold lives after its last sign of life.
+    pub(crate) hold_ttl_ms: i64,
+    /// Until when nothing expires.
+    pub(crate) grace_until: Timestamp,
+    /// No limit refuses anything: each only says what it would have.
+    pub(crate) observe: bool,
+}
+
+impl Ground {
+    /// The book of this revision; where it cannot be read any more, the present one.
+    pub(super) fn book_of(&self, revision: u64) -> &PriceBook {
+        self.former_books.get(&revision).unwrap_or(&self.book)
+    }
+
+    /// The name by which a model is priced, for a name or an alias; what has no price keeps its name.
+    pub(super) fn model(&self, name: &str) -> String {
+        let known = self.book.catalogue().resolve(name);
+        known.map_or_else(|| name.to_owned(), |model| model.name.as_str().to_owned())
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Memory {
+    keys: HashMap<KeyDigest, Arc<Key>>,
+    accounts: HashMap<i64, Arc<Charged>>,
+    /// Tag accounts, by scope and tag: few, because only admins make them.
+    pub(super) tags: Option<HashMap<(String, String), i64>>,
+    /// Session accounts, by key account and session.
+    pub(super) sessions: HashMap<(i64, String), i64>,
+    /// When to look for ended sessions.
+    pub(super) sessions_at: Timestamp,
+    /// The balance of an account in the window of this moment, by the number of its count.
+    current: HashMap<(i64, usize), (Period, i64)>,
+    /// The balances of a rolling window.
+    pub(super) buckets: HashMap<(i64, usize), Vec<(Timestamp, i64)>>,
+    balances: HashMap<i64, Balance>,
+    changed: Vec<i64>,
+    /// How far each rate is.
+    pub(super) rates: HashMap<i64, Rating>,
+    /// Holds that were made since the memory is young, until they end; where others write, too, every hold of this transaction.
+    open: HashMap<HoldId, Box<HoldRow>>,
+    /// Ids that are known to be in no row; where others write, too.
+    pub(super) absent: HashSet<HoldId>,
+    /// Voids that came before their holds; where others write, too.
+    pub(super) tombstones: HashMap<HoldId, KeyDigest>,
+    /// Whose balances these are; never changes.
+    pub(super) owners: HashMap<i64, i64>,
+    numbers: Numbers,
+    /// What is still to be written; where others write, too: then it is sent at once.
+    writes: Vec<(&'static str, Vec<Owned>)>,
+}
+
+/// A parameter that lasts.
+#[derive(Debug)]
+enum Owned {
+    Null,
+    Int(i64),
+    Flag(bool),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl Owned {
+    fn of(value: &Value<'_>) -> Self {
+        match value {
+            Value::Int(value) => Self::Int(*value),
+            Value::Flag(value) => Self::Flag(*value),
+            Value::Text(value) => Self::Text((*value).to_owned()),
+            Value::Blob(value) => Self::Blob(value.to_vec()),
+            // Lists are never written.
+            Value::Null | Value::Ints(_) | Value::Blobs(_) => Self::Null,
+        }
+    }
+
+    fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Int(value) => Value::Int(*value),
+            Self::Flag(value) => Value::Flag(*value),
+            Self::Text(value) => Value::Text(value),
+            Self::Blob(value) => Value::Blob(value),
+        }
+    }
+}
+
+/// Which numbers come next, and the time of the latest entry.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    hold: Block,
+    entry: Block,
+    at: Timestamp,
+}
+
+/// Numbers that are this ledger's to give: the next, and the first that is not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    next: i64,
+    end: i64,
+}
+
+/// How many numbers a sequence gives at once.
+const BLOCK: i64 = 1_000;
+
+impl Numbers {
+    fn read(db: &dyn Sql) -> sql::Result<Self> {
+        let newest = db.query("SELECT entry, at FROM entry ORDER BY entry DESC LIMIT 1", &[])?;
+        let newest = newest.first();
+        let at = newest.map(|row| instant(row, 1)).transpose()?.unwrap_or(Timestamp::new(i64::MIN));
+        if db.is_shared() {
+            return Ok(Self { hold: Block::default(), entry: Block::default(), at });
+        }
+        let all = |last: i64| Block { next: last + 1, end: i64::MAX };
+        let hold = db.query("SELECT coalesce(max(hold), 0) FROM hold", &[])?;
+        let hold = hold.first().map_or(Ok(0), |row| row.int(0))?;
+        let entry = newest.map(|row| row.int(0)).transpose()?.unwrap_or(0);
+        Ok(Self { hold: all(hold), entry: all(entry), at })
+    }
+}
+
+impl Block {
+    fn take(&mut self, db: &dyn Sql, sequence: &'static str) -> sql::Result<i64> {
+        if self.next >= self.end {
+            let rows = db.query(sequence, &[])?;
+            let first = rows.first().ok_or_else(|| corrupt("sequence"))?.int(0)?;
+            *self = Self { next: first, end: first + BLOCK };
+        }
+        let number = self.next;
+        self.next += 1;
+        Ok(number)
+    }
+}
+
+/// One transaction: the database, and what is remembered of it.
+pub(crate) struct Books<'a> {
+    pub(super) db: &'a dyn Sql,
+    pub(super) ground: &'a Ground,
+    pub(super) memory: &'a mut Memory,
+}
+
+impl Memory {
+    pub(super) fn new(db: &dyn Sql) -> sql::Result<Self> {
+        Ok(Self::with(Numbers::read(db)?))
+    }
+
+    fn with(numbers: Numbers) -> Self {
+        Self {
+            keys: HashMap::new(),
+            accounts: HashMap::new(),
+            tags: None,
+            sessions: HashMap::new(),
+            sessions_at: Timestamp::new(i64::MIN),
+            current: HashMap::new(),
+            buckets: HashMap::new(),
+            balances: HashMap::new(),
+            changed: Vec::new(),
+            rates: HashMap::new(),
+            open: HashMap::new(),
+            absent: HashSet::new(),
+            tombstones: HashMap::new(),
+            owners: HashMap::new(),
+            numbers,
+            writes: Vec::new(),
+        }
+    }
+
+    /// Forgets every row. Time does not run back, even where what was written at that time is gone; numbers of a block may be left
+    /// out, but where there are no blocks, the next follows the last that was written.
+    pub(super) fn forget(&mut self, db: &dyn Sql) -> sql::Result<()> {
+        let numbers = if db.is_shared() { self.numbers } else { Numbers::read(db)? };
+        let at = self.numbers.at.max(numbers.at);
+        *self = Self { sessions_at: self.sessions_at, ..Self::with(Numbers { at, ..numbers }) };
+        Ok(())
+    }
+
+    /// Forgets what others may have changed since the last transaction.
+    pub(super) fn forget_shared(&mut self) {
+        self.balances.clear();
+        self.buckets.clear();
+        self.sessions.clear();
+        self.rates.clear();
+        self.open.clear();
+        self.absent.clear();
+        self.tombstones.clear();
+        self.changed.clear();
+        self.writes.clear();
+    }
+
+    /// Forgets those of these accounts that are not on these revisions any more, and these keys where they charge such; says whether
+    /// a key was among them.
+    pub(super) fn forget_older(&mut self, revisions: &HashMap<i64, i64>, keys: &[KeyDigest]) -> bool {
+        let old = |account: i64, revision: i64| revisions.get(&account).is_some_and(|now| *now != revision);
+        let gone = revisions.keys().copied();
+        let gone = gone
+            .filter(|account| self.accounts.get(account).is_some_and(|known| old(*account, known.revision)));
+        for account in gone.collect::<Vec<_>>() {
+            let counts = self.accounts.remove(&account).map_or(0, |charged| charged.counts.len());
+            for index in 0..counts {
+                self.current.remove(&(account, index));
+            }
+        }
+        let mut some = false;
+        for digest in keys {
+            let stale =
+                |key: &Arc<Key>| key.accounts.iter().any(|(account, revision)| old(*account, *revision));
+            if self.keys.get(digest).is_some_and(stale) {
+                self.keys.remove(digest);
+                some = true;
+            }
+        }
+        some
+    }
+
+    /// Forgets an account, and every key: few are changed, and all of them may charge it.
+    pub(super) fn forget_account(&mut self, account: i64) {
+        self.keys.clear();
+        self.tags = None;
+        self.sessions.clear();
+        self.rates.clear();
+        let counts = self.accounts.remove(&account).map_or(0, |charged| charged.counts.len());
+        for index in 0..counts {
+            self.current.remove(&(account, index));
+            self.buckets.remove(&(account, index));
+        }
+    }
+
+    pub(super) fn knows(&self, balance: i64) -> bool {
+        self.balances.contains_key(&balance)
+    }
+
+    /// The balances of these accounts that were current when they were last charged: probably they still are.
+    pub(super) fn current_of(&self, accounts: &[i64]) -> Vec<i64> {
+        let counts = |account: &i64| self.accounts.get(account).map_or(0, |charged| charged.counts.len());
+        let places = accounts.iter().flat_map(|account| (0..counts(account)).map(|index| (*account, index)));
+        places.filter_map(|place| self.current.get(&place)).map(|(_, balance)| *balance).collect()
+    }
+
+    fn shrink(&mut self) {
+        if self.keys.len() > REMEMBERED_MAX || self.accounts.len() > REMEMBERED_MAX {
+            self.keys.clear();
+            self.accounts.clear();
+            self.current.clear();
+            self.buckets.clear();
+            self.rates.clear();
+        }
+        if self.sessions.len() > REMEMBERED_MAX {
+            self.sessions.clear();
+        }
+        if self.open.len() > REMEMBERED_MAX {
+            self.open.clear();
+        }
+        if self.owners.len() > REMEMBERED_MAX {
+            self.owners.clear();
+        }
+        if self.balances.len() > REMEMBERED_MAX {
+            self.balances.clear();
+            self.current.clear();
+        }
+    }
+}
+
+impl Books<'_> {
+    /// The time: never earlier than that of the latest entry.
+    pub(super) fn now(&self) -> Timestamp {
+        self.ground.clock.now().max(self.memory.numbers.at)
+    }
+
+    /// The time of the latest entry that this ledger knows of.
+    pub(super) const fn latest(&self) -> Timestamp {
+        self.memory.numbers.at
+    }
+
+    /// Time does not run back behind this.
+    pub(super) fn not_before(&mut self, at: Timestamp) {
+        self.memory.numbers.at = self.memory.numbers.at.max(at);
+    }
+
+    pub(super) fn next_hold(&mut self) -> sql::Result<i64> {
+        self.memory.numbers.hold.take(self.db, "SELECT nextval('hold_number')")
+    }
+
+    pub(super) fn next_entry(&mut self, at: Timestamp) -> sql::Result<i64> {
+        self.not_before(at);
+        self.memory.numbers.entry.take(self.db, "SELECT nextval('entry_number')")
+    }
+
+    /// Writes, at once or with everything else that this transaction writes: nothing that it writes is read again before
+    /// [`send`](Self::send).
+    pub(super) fn write(&mut self, sql: &'static str, params: &[Value<'_>]) -> sql::Result<()> {
+        if self.db.is_shared() {
+            self.memory.writes.push((sql, params.iter().map(Owned::of).collect()));
+            return Ok(());
+        }
+        self.db.execute(sql, params).map(drop)
+    }
+
+    /// Sends what is still to be written.
+    pub(super) fn send(&mut self) -> sql::Result<()> {
+        if self.memory.writes.is_empty() {
+            return Ok(());
+        }
+        let writes = std::mem::take(&mut self.memory.writes);
+        let params: Vec<Vec<Value<'_>>> =
+            writes.iter().map(|(_, owned)| owned.iter().map(Owned::as_value).collect()).collect();
+        let statements: Vec<(&str, &[Value<'_>])> =
+            writes.iter().zip(&params).map(|((sql, _), params)| (*sql, params.as_slice())).collect();
+        self.db.query_all(&statements).map(drop)
+    }
+
+    /// Remembers a hold: most end soon, and need not be read again.
+    pub(super) fn remember_hold(&mut self, id: HoldId, row: Box<HoldRow>) {
+        self.memory.absent.remove(&id);
+        self.memory.open.insert(id, row);
+    }
+
+    /// Takes a hold out of memory, because it is about to change.
+    pub(super) fn take_hold(&mut self, id: &HoldId) -> Option<Box<HoldRow>> {
+        self.memory.open.remove(id)
+    }
+
+    /// The key, with its accounts remembered.
+    pub(super) fn key(&mut self, digest: &KeyDigest) -> sql::Result<Option<Arc<Key>>> {
+        if let Some(key) = self.memory.keys.get(digest) {
+            return Ok(Some(key.clone()));
+        }
+        let Some((key, charged)) = load_key(self.db, digest, self.ground)? else {
+            return Ok(None);
+        };
+        let key = Arc::new(key);
+        self.memory.keys.insert(*digest, key.clone());
+        let charged = charged.into_iter().map(|(account, charged)| (account, Arc::new(charged)));
+        self.memory.accounts.extend(charged);
+        Ok(Some(key))
+    }
+
+    /// The account, as it is charged.
+    pub(super) fn charged(&mut self, account: i64) -> sql::Result<Arc<Charged>> {
+        if let Some(known) = self.memory.accounts.get(&account) {
+            return Ok(known.clone());
+        }
+        let charged = Arc::new(load_charged(self.db, account, self.ground)?);
+        self.memory.accounts.insert(account, charged.clone());
+        Ok(charged)
+    }
+
+    /// The account's balance in the window that contains `now`, by the number of its count.
+    pub(super) fn current_balance(
+        &mut self,
+        account: i64,
+        index: usize,
+        now: Timestamp,
+    ) -> Result<(Period, i64), Failure> {
+        if let Some((period, balance)) = self.memory.current.get(&(account, index))
+            && period.start <= now
+            && period.end.is_none_or(|end| now < end)
+        {
+            return Ok((*period, *balance));
+        }
+        let charged = self.charged(account)?;
+        let count = charged.counts.get(index).ok_or_else(|| corrupt("count"))?;
+        let absurd = || StoreError::Unavailable("the clock is absurd".into());
+        let period = count.window.period_at(now).ok_or_else(absurd)?;
+        let place = NewBalance { account, window: count.window, model: &count.model, start: period.start };
+        let balance = match place.find(self.db)? {
+            Some(balance) => balance,
+            None => {
+                let balance = place.insert(self.db)?;
+                if let Some(buckets) = self.memory.buckets.get_mut(&(account, index)) {
+                    buckets.push((period.start, balance));
+                }
+                balance
+            }
+        };
+        self.memory.current.insert((account, index), (period, balance));
+        self.memory.owners.insert(balance, account);
+        Ok((period, balance))
+    }
+
+    /// The balances of a rolling window, with their starts, since `from`.
+    pub(super) fn buckets(&mut self, account: i64, index: usize, from: Timestamp) -> sql::Result<Vec<i64>> {
+        if !self.memory.buckets.contains_key(&(account, index)) {
+            let charged = self.charged(account)?;
+            let count = charged.counts.get(index).ok_or_else(|| corrupt("count"))?;
+            let rows = self.db.query(
+                r#"SELECT window_start, balance FROM balance
+                   WHERE account = $1 AND "window" = $2 AND model = $3 AND window_start >= $4 ORDER BY window_start"#,
+                &values![account, &count.window.to_string(), &count.model, from.unix_ms()],
+            )?;
+            let rows = rows.iter().map(|row| Ok((instant(row, 0)?, row.int(1)?)));
+            let rows = rows.collect::<sql::Result<_>>()?;
+            self.memory.buckets.insert((account, index), rows);
+        }
+        let Some(buckets) = self.memory.buckets.get_mut(&(account, index)) else { return Ok(Vec::new()) };
+        buckets.retain(|(start, _)| *start >= from);
+        Ok(buckets.iter().map(|(_, balance)| *balance).collect())
+    }
+
+    /// The balance, as this transaction has left it so far.
+    pub(super) fn balance(&mut self, balance: i64) -> sql::Result<&mut Balance> {
+        if !self.memory.balances.contains_key(&balance) {
+            let read = Balance::read(self.db, balance)?;
+            self.remember_balance(balance, read);
+        }
+        self.memory.balances.get_mut(&balance).ok_or_else(|| corrupt("balance"))
+    }
+
+    /// Remembers a balance that was just read.
+    pub(super) fn remember_balance(&mut self, id: i64, balance: Balance) {
+        self.memory.owners.insert(id, balance.account);
+        self.memory.balances.insert(id, balance);
+    }
+
+    /// Changes balances, all or none.
+    ///
+    /// # Errors
+    /// [`Overflow`] inside, where one of them would not fit.
+    pub(super) fn change_balances(
+        &mut self,
+        balances: &[i64],
+        posted: Nanodollars,
+        pending: Nanodollars,
+        charged_at: Option<Timestamp>,
+    ) -> sql::Result<Result<(), Overflow>> {
+        for id in balances {
+            let balance = self.balance(*id)?;
+            let fits = balance.posted.plus(posted).and(balance.pending.plus(pending));
+            if fits.is_err() {
+                return Ok(Err(Overflow));
+            }
+        }
+        for id in balances {
+            let balance = self.balance(*id)?;
+            if let (Ok(posted), Ok(pending)) = (balance.posted.plus(posted), balance.pending.plus(pending)) {
+                balance.posted = posted;
+                balance.pending = pending;
+            }
+            balance.charged_at = charged_at.map(Timestamp::unix_ms).or(balance.charged_at);
+            if !std::mem::replace(&mut balance.changed, true) {
+                self.memory.changed.push(*id);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes what has changed: each row once in a transaction, however many holds it carries.
+    pub(super) fn flush(&mut self) -> sql::Result<()> {
+        for id in std::mem::take(&mut self.memory.changed) {
+            let Some(balance) = self.memory.balances.get_mut(&id) else { continue };
+            balance.changed = false;
+            let (posted, pending) = (balance.posted.get(), balance.pending.get());
+            let (charged_at, checksum) = (balance.charged_at, balance.checksum());
+            self.write(
+                "UPDATE balance SET posted = $1, pending = $2, charged_at = $3, checksum = $4 WHERE balance = $5",
+                &values![posted, pending, charged_at, checksum, id],
+            )?;
+        }
+        self.flush_rates()?;
+        self.send()?;
+        if !self.db.is_shared() {
+            self.memory.shrink();
+        }
+        Ok(())
+    }
+}

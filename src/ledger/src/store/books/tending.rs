@@ -1,0 +1,135 @@
+//! What the ledger does by itself: it makes what every ledger finds at its start, expires, sums, forgets.
+
+use super::check::gap;
+use super::code::{Failure, corrupt, fixed};
+use super::memory::{Books, Epoch};
+use super::{Settings, StartError};
+use crate::clock::Clock;
+use crate::store::clock_check;
+use crate::store::sql::{self, Sql, values};
+use std::collections::BTreeMap;
+use tollgate_domain::price::PriceBook;
+use tollgate_domain::time::Timestamp;
+
+/// After how long without a request a session's account ends: longer than anybody leaves an agent's session lying.
+const SESSION_IDLE_MS: i64 = 30 * 86_400_000;
+/// How often ended sessions are looked for.
+const SESSIONS_EVERY_MS: i64 = 3_600_000;
+
+/// Makes what is not there yet, and reads it.
+pub(super) fn begin(
+    db: &dyn Sql,
+    settings: &Settings,
+    clock: &Clock,
+) -> Result<(Epoch, BTreeMap<u64, PriceBook>), StartError> {
+    accept_gap(db, settings.accept_gap)?;
+    clock_check::check(clock.now(), latest_entry(db)?, settings.accept_clock)?;
+    let mut fresh = Epoch::default();
+    getrandom::fill(&mut fresh).map_err(|error| StartError::Database(format!("no random bytes: {error}")))?;
+    let once = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    db.execute(once, &values!["epoch", &fresh])?;
+    db.execute(once, &values!["rolled_until", &i64::MIN.to_be_bytes()])?;
+    let epoch = db.query("SELECT value FROM meta WHERE name = 'epoch'", &[])?;
+    let epoch = fixed("epoch", epoch.first().ok_or_else(|| corrupt("epoch"))?.blob(0)?)?;
+    Ok((epoch, former_books(db, &settings.book)?))
+}
+
+/// Lines that are looked at for the latest moment: where several ledgers write, the last number need not be the latest.
+const LATEST: i64 = 5_000;
+
+/// The latest moment that the journal knows of.
+fn latest_entry(db: &dyn Sql) -> sql::Result<Option<Timestamp>> {
+    let rows = db.query(
+        "SELECT max(at) FROM (SELECT at FROM entry ORDER BY entry DESC LIMIT $1) latest",
+        &values![LATEST],
+    )?;
+    Ok(rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten().map(Timestamp::new))
+}
+
+/// Books that were given back from a backup serve only when somebody knows it.
+fn accept_gap(db: &dyn Sql, accept: bool) -> Result<(), StartError> {
+    match gap(db)? {
+        None => Ok(()),
+        Some((from, to)) if accept => {
+            tracing::warn!(from = %shown(from), to = %shown(to), "books with a gap are taken into service");
+            db.execute("DELETE FROM meta WHERE name = 'gap'", &[])?;
+            Ok(())
+        }
+        Some((from, to)) => Err(StartError::Gap { from: shown(from), to: shown(to) }),
+    }
+}
+
+fn shown(unix_ms: i64) -> String {
+    Timestamp::new(unix_ms).to_rfc3339().unwrap_or_else(|| format!("{unix_ms} ms"))
+}
+
+/// Keeps the text of the present book, and reads those of before.
+fn former_books(db: &dyn Sql, present: &PriceBook) -> sql::Result<BTreeMap<u64, PriceBook>> {
+    let revision = present.revision().cast_signed();
+    db.execute(
+        "INSERT INTO price_book (revision, text) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &values![revision, present.source()],
+    )?;
+    let mut books = BTreeMap::new();
+    for row in db.query("SELECT text FROM price_book WHERE revision <> $1", &values![revision])? {
+        match PriceBook::parse(row.text(0)?) {
+            Ok(book) => {
+                books.insert(book.revision(), book);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a former price book cannot be read: its holds are settled by the present one")
+            }
+        }
+    }
+    Ok(books)
+}
+
+impl Books<'_> {
+    /// Does what is due, a little of it, and says whether more is waiting.
+    pub(super) fn tend(&mut self) -> Result<bool, Failure> {
+        self.observe_clock()?;
+        let expiring = self.sweep()?;
+        let summing = self.roll_up()?;
+        let ending = self.end_sessions()?;
+        Ok(expiring || summing || ending)
+    }
+
+    /// Writes something, to know whether that works again.
+    pub(super) fn probe(&mut self) -> sql::Result<()> {
+        let now = self.now().unix_ms().to_be_bytes();
+        self.write(
+            "INSERT INTO meta (name, value) VALUES ('probe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            &values![&now],
+        )
+    }
+
+    /// Ends the accounts of sessions of which nothing was heard for long. Their balances stay, and one that speaks again goes on.
+    fn end_sessions(&mut self) -> Result<bool, Failure> {
+        const AT_MOST: i64 = 256;
+        let now = self.now();
+        if now < self.memory.sessions_at {
+            return Ok(false);
+        }
+        self.send()?;
+        let idle = self.db.query(
+            r#"SELECT a.account FROM account a JOIN balance b ON b.account = a.account
+               WHERE a.kind = 'session' AND a.deleted_at IS NULL AND b."window" = 'lifetime' AND b.charged_at < $1
+               LIMIT $2"#,
+            &values![now.plus_ms(-SESSION_IDLE_MS).unix_ms(), AT_MOST],
+        )?;
+        for row in &idle {
+            self.write(
+                "UPDATE account SET deleted_at = $1 WHERE account = $2",
+                &values![now.unix_ms(), row.int(0)?],
+            )?;
+        }
+        let more = i64::try_from(idle.len()).is_ok_and(|count| count == AT_MOST);
+        if !idle.is_empty() {
+            self.memory.sessions.clear();
+        }
+        if !more {
+            self.memory.sessions_at = Timestamp::new(now.unix_ms().saturating_add(SESSIONS_EVERY_MS));
+        }
+        Ok(more)
+    }
+}

@@ -1,0 +1,414 @@
+//! The threads that own the connections: one that writes, and those that read.
+//!
+//! The writer takes whatever waits, runs it in one transaction, commits once, and only then answers. While the disk
+//! syncs, the next batch gathers: the busier the ledger, the more requests share one sync.
+
+use super::code::Failure;
+use super::locking::Needs;
+use super::memory::{Books, Ground, Memory};
+use crate::store::StoreError;
+use crate::store::sql::{self, Sql, SqlError, SqlErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tollgate_domain::time::Timestamp;
+
+/// Messages that wait for a thread at most; beyond, the caller is told at once.
+const WAITING_MAX: usize = 8_192;
+/// Messages that share a transaction at most: a few milliseconds of work, about as long as the sync takes.
+const BATCH_MAX: usize = 512;
+/// How often the writer looks for what is due by itself.
+const SWEEP_MS: i64 = 1_000;
+/// How often a transaction is run again when others were in its way, before its callers are told to try later.
+const ATTEMPTS: usize = 12;
+
+/// Something to be done in a transaction. It can be run again, because a transaction can fail and be repeated.
+trait WriteJob: Send {
+    /// What it is about.
+    fn needs(&self) -> &Needs;
+    /// Whether it must not share a transaction with others where there are other ledgers.
+    fn is_alone(&self) -> bool;
+    fn run(&mut self, books: &mut Books<'_>) -> sql::Result<()>;
+    /// Tells whoever asked, once the transaction has been committed.
+    fn answer(self: Box<Self>);
+}
+
+struct Job<T, F> {
+    needs: Needs,
+    alone: bool,
+    run: F,
+    done: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> WriteJob for Job<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Books<'_>) -> Result<T, Failure> + Send,
+{
+    fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    fn run(&mut self, books: &mut Books<'_>) -> sql::Result<()> {
+        self.done = Some(match (self.run)(books) {
+            Ok(value) => Ok(value),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Database(error)) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(done) = self.done {
+            // Whoever asked may have left.
+            let _ = self.reply.send(done);
+        }
+    }
+}
+
+type ReadJob = Box<dyn FnOnce(&dyn Sql, &Ground) -> Option<Answer> + Send>;
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// Why nothing can be written at the moment, for readiness; `None`: all is well.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, why: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
+/// Where jobs for the writer go.
+#[derive(Clone)]
+pub(super) struct Writer(SyncSender<Box<dyn WriteJob>>);
+
+/// Where jobs for a reader go.
+#[derive(Clone)]
+pub(super) struct Reader(SyncSender<ReadJob>);
+
+impl Writer {
+    /// Runs the job in the next transaction; answers when it is durable.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        needs: Needs,
+        job: impl FnMut(&mut Books<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.deliver(needs, false, job).await
+    }
+
+    /// As [`run`](Self::run), for changes that check as they go: refused, they are undone to the last row.
+    pub(super) async fn run_undoable<T: Send + 'static>(
+        &self,
+        mut job: impl FnMut(&mut Books<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let undoable = move |books: &mut Books<'_>| {
+            books.flush()?;
+            books.memory.forget(books.db)?;
+            books.db.savepoint()?;
+            let done = job(books);
+            if let Err(Failure::Database(error)) = done {
+                return Err(error.into());
+            }
+            if done.is_ok() {
+                books.flush()?;
+            }
+            books.db.release(done.is_err())?;
+            books.memory.forget(books.db)?;
+            done
+        };
+        self.deliver(Needs::default(), true, undoable).await
+    }
+
+    async fn deliver<T: Send + 'static>(
+        &self,
+        needs: Needs,
+        alone: bool,
+        run: impl FnMut(&mut Books<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        deliver(&self.0, Box::new(Job { needs, alone, run, done: None, reply }), answer).await
+    }
+}
+
+impl Reader {
+    /// Runs the job on what has been committed.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn Sql, &Ground) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: ReadJob = Box::new(move |db, ground| match read(db, ground, job) {
+            Ok(value) => Some(Box::new(move || drop(reply.send(Ok(value))))),
+            Err(error) => {
+                tracing::error!(%error, "a reading failed");
+                None
+            }
+        });
+        deliver(&self.0, job, answer).await
+    }
+}
+
+async fn deliver<J, T>(
+    queue: &SyncSender<J>,
+    job: J,
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    queue.try_send(job).map_err(|error| match error {
+        TrySendError::Full(_) => StoreError::Unavailable("too many requests wait".into()),
+        TrySendError::Disconnected(_) => StoreError::Unavailable("it has stopped".into()),
+    })?;
+    // A job whose transaction failed is dropped, and its answer with it.
+    answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the transaction failed".into())))
+}
+
+/// Starts the writer. `failed` gets a text when it cannot go on.
+pub(super) fn start_writer(
+    db: Box<dyn Sql + Send>,
+    ground: Ground,
+    failed: watch::Sender<Option<String>>,
+    trouble: Trouble,
+) -> Result<(Writer, JoinHandle<()>), std::io::Error> {
+    let (sender, receiver) = sync_channel(WAITING_MAX);
+    let runtime = Handle::try_current().ok();
+    let thread = std::thread::Builder::new().name("ledger-writer".into());
+    let handle = thread.spawn(move || {
+        if let Err(reason) = write_until_closed(db.as_ref(), &ground, &receiver, runtime.as_ref(), &trouble) {
+            failed.send_replace(Some(reason.to_string()));
+        }
+    })?;
+    Ok((Writer(sender), handle))
+}
+
+fn write_until_closed(
+    db: &dyn Sql,
+    ground: &Ground,
+    jobs: &Receiver<Box<dyn WriteJob>>,
+    runtime: Option<&Handle>,
+    trouble: &Trouble,
+) -> sql::Result<()> {
+    let mut memory = Memory::new(db)?;
+    let mut sweep_at = ground.clock.now();
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    loop {
+        match jobs.recv_timeout(Duration::from_millis(SWEEP_MS.cast_unsigned())) {
+            Ok(job) => batch.push(job),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return db.close(),
+        }
+        batch.extend(jobs.try_iter().take(BATCH_MAX - 1));
+        let mut writing = Writing { books: Books { db, ground, memory: &mut memory }, trouble };
+        let now = ground.clock.now();
+        let sweep = now >= sweep_at;
+        let mut swept = false;
+        for part in parts(&mut batch, db.is_shared(), sweep) {
+            let sweeps = part.sweep;
+            match writing.carry_out(part)? {
+                Some((done, more)) => {
+                    swept |= sweeps && !more;
+                    send(done, runtime);
+                }
+                // Later, not at once: what was in the way may still be.
+                None => swept |= sweeps,
+            }
+        }
+        if swept {
+            sweep_at = now.plus_ms(SWEEP_MS);
+        }
+    }
+}
+
+/// What goes into one transaction.
+#[derive(Default)]
+struct Part {
+    jobs: Vec<Box<dyn WriteJob>>,
+    sweep: bool,
+}
+
+/// Divides a batch into transactions. A ledger that is alone needs only one. Where there are others, everything that locks in an
+/// order of its own has one for itself.
+fn parts(batch: &mut Vec<Box<dyn WriteJob>>, shared: bool, sweep: bool) -> Vec<Part> {
+    if !shared {
+        return vec![Part { jobs: std::mem::take(batch), sweep }];
+    }
+    let mut parts = Vec::new();
+    if sweep {
+        parts.push(Part { jobs: Vec::new(), sweep });
+    }
+    let mut together = Part::default();
+    for job in batch.drain(..) {
+        if job.is_alone() {
+            parts.push(std::mem::take(&mut together));
+            parts.push(Part { jobs: vec![job], sweep: false });
+        } else {
+            together.jobs.push(job);
+        }
+    }
+    parts.push(together);
+    parts.retain(|part| part.sweep || !part.jobs.is_empty());
+    parts
+}
+
+struct Writing<'a> {
+    books: Books<'a>,
+    trouble: &'a Trouble,
+}
+
+impl Writing<'_> {
+    /// Runs a part in one transaction, again where others were in its way. `None`: it failed, and its jobs are dropped.
+    ///
+    /// # Errors
+    /// Where the books cannot be trusted any more: what reached the disk is then known only after a restart.
+    #[allow(clippy::type_complexity, reason = "the jobs, and whether a sweep left something")]
+    fn carry_out(&mut self, mut part: Part) -> sql::Result<Option<(Vec<Box<dyn WriteJob>>, bool)>> {
+        for attempt in 1.. {
+            let transaction = AssertUnwindSafe(|| self.commit(&mut part));
+            let error = match catch_unwind(transaction) {
+                Ok(Ok(more)) => {
+                    self.trouble.set(None);
+                    return Ok(Some((part.jobs, more)));
+                }
+                Ok(Err(error)) => error,
+                Err(_) => SqlError { kind: SqlErrorKind::Other, why: "a transaction panicked".into() },
+            };
+            self.abandon(&error)?;
+            match error.kind {
+                SqlErrorKind::Contended if attempt < ATTEMPTS => {
+                    tracing::debug!(%error, attempt, "a transaction is run again");
+                }
+                SqlErrorKind::Lasting => return Err(error),
+                kind => {
+                    tracing::error!(%error, "a transaction failed");
+                    if kind == SqlErrorKind::Unavailable {
+                        self.trouble.set(Some(error.why));
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn commit(&mut self, part: &mut Part) -> sql::Result<bool> {
+        let books = &mut self.books;
+        books.db.begin()?;
+        books.begin_batch()?;
+        let mut needs = Needs::default();
+        part.jobs.iter().for_each(|job| needs.add(job.needs().clone()));
+        absorb(books.prepare(&needs))?;
+        if self.trouble.get().is_some() {
+            books.probe()?;
+        }
+        let more = if part.sweep { absorb(books.tend())?.unwrap_or(false) } else { false };
+        part.jobs.iter_mut().try_for_each(|job| job.run(books))?;
+        books.flush()?;
+        books.db.commit()?;
+        Ok(more)
+    }
+
+    /// Undoes a failed transaction and forgets what was remembered of it.
+    fn abandon(&mut self, error: &SqlError) -> sql::Result<()> {
+        let undone = self.books.db.rollback().and_then(|()| self.books.memory.forget(self.books.db));
+        match undone {
+            // A database that is away undoes by itself, and is asked again at the next transaction.
+            Err(undo) if self.books.db.is_shared() => {
+                tracing::debug!(%undo, "a transaction was not rolled back");
+                self.books.memory.forget_shared();
+                Ok(())
+            }
+            Err(_) if error.kind == SqlErrorKind::Lasting => Ok(()),
+            undone => undone,
+        }
+    }
+}
+
+/// A refusal of what nobody asked for is a fault of ours, and no reason to fail the others.
+fn absorb<T>(done: Result<T, Failure>) -> sql::Result<Option<T>> {
+    match done {
+        Ok(value) => Ok(Some(value)),
+        Err(Failure::Database(error)) => Err(error),
+        Err(Failure::Refused(error)) => {
+            tracing::error!(%error, "a sweep was refused");
+            Ok(None)
+        }
+    }
+}
+
+/// Answers a whole batch. Within the runtime, one wake-up serves all of them; from here, each would need its own.
+fn send(jobs: Vec<Box<dyn WriteJob>>, runtime: Option<&Handle>) {
+    if jobs.is_empty() {
+        return;
+    }
+    let send = move || jobs.into_iter().for_each(|job| job.answer());
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(async move { send() })),
+        None => send(),
+    }
+}
+
+/// Starts readers that share the jobs, one for each connection.
+pub(super) fn start_readers(
+    name: &str,
+    connections: Vec<Box<dyn Sql + Send>>,
+    ground: &Ground,
+) -> Result<(Reader, Vec<JoinHandle<()>>), std::io::Error> {
+    let (sender, receiver) = sync_channel::<ReadJob>(WAITING_MAX);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let start = |db: Box<dyn Sql + Send>| {
+        let (receiver, ground) = (receiver.clone(), ground.clone());
+        std::thread::Builder::new().name(name.into()).spawn(move || {
+            loop {
+                let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(job) = job else { return };
+                match catch_unwind(AssertUnwindSafe(|| job(db.as_ref(), &ground))) {
+                    Ok(Some(answer)) => answer(),
+                    Ok(None) => {}
+                    Err(_) => tracing::error!("a reading panicked"),
+                }
+            }
+        })
+    };
+    let threads = connections.into_iter().map(start).collect::<Result<_, _>>()?;
+    Ok((Reader(sender), threads))
+}
+
+/// In one transaction, so that a reading of several tables sees one moment.
+fn read<T>(
+    db: &dyn Sql,
+    ground: &Ground,
+    job: impl FnOnce(&dyn Sql, &Ground) -> sql::Result<T>,
+) -> sql::Result<T> {
+    db.begin_read()?;
+    let value = job(db, ground);
+    let ended = db.rollback();
+    let value = value?;
+    ended?;
+    Ok(value)
+}
+
+/// The time for a reading: that of the clock, and never earlier than the latest entry.
+pub(super) fn reading_time(db: &dyn Sql, ground: &Ground) -> sql::Result<Timestamp> {
+    if let Some(now) = db.clock_ms()? {
+        ground.clock.observe(now);
+        return Ok(ground.clock.now());
+    }
+    let latest = db.query("SELECT at FROM entry ORDER BY entry DESC LIMIT 1", &[])?;
+    let latest = latest.first().map(|row| row.int(0)).transpose()?;
+    Ok(latest.map_or(ground.clock.now(), |at| ground.clock.now().max(Timestamp::new(at))))
+}
+
+#[cfg(test)]
+mod tests;

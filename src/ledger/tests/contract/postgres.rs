@@ -1,0 +1,65 @@
+//! The PostgreSQL store under the contract, on a real server.
+
+use crate::cluster::Cluster;
+use crate::reading::{Cell, check};
+use crate::world::Backend;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::NoTls;
+use tokio_postgres::types::Type;
+use tollgate_ledger::store::postgres::{self, Config};
+use tollgate_ledger::store::{BooksStore, Keeper, Settings};
+
+pub(crate) struct Postgres {
+    /// How the database is reached.
+    address: String,
+    keeper: Option<Keeper>,
+}
+
+impl Postgres {
+    pub(crate) fn config(&self) -> Config {
+        self.address.parse().unwrap()
+    }
+}
+
+impl Backend for Postgres {
+    const ALONE: bool = false;
+
+    fn new() -> Self {
+        Self { address: Cluster::shared().database(), keeper: None }
+    }
+
+    async fn open(&mut self, settings: Settings) -> Arc<BooksStore> {
+        let (store, keeper) = postgres::open(self.config(), settings).await.unwrap();
+        self.keeper = Some(keeper);
+        Arc::new(store)
+    }
+
+    async fn close(&mut self, store: Arc<BooksStore>) {
+        drop(store);
+        assert!(self.keeper.take().unwrap().closed(Duration::from_secs(10)).await);
+    }
+
+    async fn check(&self) {
+        let (client, connection) = tokio_postgres::connect(&self.address, NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| {
+            check(&mut |sql| runtime.block_on(read(&client, sql)), Self::ALONE);
+        });
+        drop(client);
+        connection.await.unwrap().unwrap();
+    }
+}
+
+async fn read(client: &tokio_postgres::Client, sql: &str) -> Vec<Vec<Cell>> {
+    let rows = client.query(sql, &[]).await.unwrap();
+    let cell = |row: &tokio_postgres::Row, index: usize| match *row.columns()[index].type_() {
+        Type::INT8 => row.get::<_, Option<i64>>(index).map_or(Cell::Null, Cell::Int),
+        Type::BOOL => row.get::<_, Option<bool>>(index).map_or(Cell::Null, |flag| Cell::Int(flag.into())),
+        Type::TEXT => row.get::<_, Option<String>>(index).map_or(Cell::Null, Cell::Text),
+        Type::BYTEA => row.get::<_, Option<Vec<u8>>>(index).map_or(Cell::Null, Cell::Blob),
+        ref other => panic!("a column of type {other}"),
+    };
+    rows.iter().map(|row| (0..row.len()).map(|index| cell(row, index)).collect()).collect()
+}
