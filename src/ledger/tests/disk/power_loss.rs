@@ -69,7 +69,8 @@ impl Recorded {
             }
         }
         let trace = Trace::read(&disk.trace());
-        Self { load, places: Places::of(&trace), trace }
+        let places = Places::of(&trace, load.keys[0].position);
+        Self { load, places, trace }
     }
 
     /// Loses power at so many points; gives what was wrong.
@@ -138,6 +139,8 @@ async fn settles(
 /// Numbers of records at which a loss of power is worth more than elsewhere.
 struct Places {
     all: usize,
+    /// Until the first key is there: the file is being made.
+    first: usize,
     /// While the log is folded into the file.
     folding: Vec<usize>,
     /// Just before a sync is done, and just after.
@@ -145,9 +148,10 @@ struct Places {
 }
 
 impl Places {
-    fn of(trace: &Trace) -> Self {
+    fn of(trace: &Trace, first_key: u64) -> Self {
         let mut names = HashMap::new();
-        let mut places = Self { all: trace.records.len(), folding: Vec::new(), syncs: Vec::new() };
+        let first = trace.records.partition_point(|record| record.end <= first_key);
+        let mut places = Self { all: trace.records.len(), first, folding: Vec::new(), syncs: Vec::new() };
         for (number, record) in trace.records.iter().enumerate() {
             match &record.operation {
                 Operation::Open { file, name, .. } => drop(names.insert(*file, name)),
@@ -161,12 +165,13 @@ impl Places {
         places
     }
 
-    /// A third of each, in order.
+    /// Some of each, in order.
     fn choose(&self, cuts: usize, dice: &mut Dice) -> Vec<usize> {
         let mut chosen: Vec<_> = (0..cuts)
-            .map(|number| match number % 3 {
+            .map(|number| match number % 4 {
                 0 => dice.below(self.all + 1),
-                1 => *dice.pick(&self.folding),
+                1 => dice.below(self.first + 1),
+                2 => *dice.pick(&self.folding),
                 _ => *dice.pick(&self.syncs),
             })
             .collect();
