@@ -5,8 +5,8 @@ use crate::master::MasterKey;
 use crate::store::{Found, Store, StoreError};
 use crate::unknown_keys::UnknownKeys;
 use std::sync::Arc;
-use tollgate_domain::hold::{DenialReason, HoldAsk, Outcome, Report, Verdict};
-use tollgate_proto::convert::{Invalid, key_digest, report_outcome};
+use tollgate_domain::hold::{DenialReason, HoldAsk, LookupAsk, Outcome, Report, Verdict};
+use tollgate_proto::convert::{Invalid, report_outcome};
 use tollgate_proto::v1;
 use tollgate_proto::v1::ledger_server::Ledger;
 use tollgate_proto::v1::lookup_response::Verdict as Looked;
@@ -19,19 +19,19 @@ pub struct LedgerService<S> {
     master: MasterKey,
     clock: Clock,
     unknown: UnknownKeys,
-    catalogue: v1::Catalogue,
 }
 
 impl<S: Store> LedgerService<S> {
     /// The service over `store`.
     pub fn new(store: Arc<S>, master: MasterKey, clock: Clock) -> Self {
-        let catalogue = store.catalogue().into();
-        Self { store, master, clock, unknown: UnknownKeys::default(), catalogue }
+        Self { store, master, clock, unknown: UnknownKeys::default() }
     }
 
     /// The catalogue, unless the caller has it.
     fn newer_catalogue(&self, known_revision: u64) -> Option<v1::Catalogue> {
-        (known_revision != self.catalogue.revision).then(|| self.catalogue.clone())
+        let book = self.store.prices();
+        let catalogue = book.catalogue();
+        (known_revision != catalogue.revision()).then(|| catalogue.into())
     }
 
     async fn decide(&self, ask: HoldAsk, reports: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), Status> {
@@ -73,9 +73,9 @@ impl<S: Store> Ledger for LedgerService<S> {
         &self,
         request: Request<v1::LookupRequest>,
     ) -> Result<Response<v1::LookupResponse>, Status> {
-        let message = request.into_inner();
-        let digest = key_digest(&message.key_digest).map_err(|error| invalid(&error))?;
-        let catalogue = || self.newer_catalogue(message.catalogue_revision);
+        let LookupAsk { key: digest, known_version, catalogue_revision } =
+            request.into_inner().try_into().map_err(|error| invalid(&error))?;
+        let catalogue = || self.newer_catalogue(catalogue_revision);
         let answer =
             |verdict, catalogue| Ok(Response::new(v1::LookupResponse { verdict: Some(verdict), catalogue }));
         if self.master.matches_digest(&digest) {
@@ -84,7 +84,7 @@ impl<S: Store> Ledger for LedgerService<S> {
         if self.unknown.contains(&digest, self.clock.now()) {
             return answer(Looked::Unknown(v1::Unknown {}), None);
         }
-        let found = self.store.lookup(digest, message.known_version).await.map_err(|error| status(&error))?;
+        let found = self.store.lookup(digest, known_version).await.map_err(|error| status(&error))?;
         match found {
             // Strangers get no catalogue: they are many, and it is long.
             Found::Unknown => {

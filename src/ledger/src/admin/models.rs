@@ -12,6 +12,6 @@ use tollgate_domain::api::Shape;
 
 /// `GET /v1/models` and `GET /models`
 pub(crate) async fn list<S: Store>(_: Admin, State(app): State<Arc<App<S>>>) -> impl IntoResponse {
-    let answer = answer::models(app.store.catalogue().models().iter(), Shape::OpenAi);
+    let answer = answer::models(app.store.prices().catalogue().models().iter(), Shape::OpenAi);
     ([(CONTENT_TYPE, "application/json")], answer.body)
 }

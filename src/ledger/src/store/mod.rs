@@ -16,11 +16,12 @@ pub use clock_check::ClockError;
 pub use record::*;
 
 use std::future::Future;
-use tollgate_domain::catalogue::Catalogue;
+use std::sync::Arc;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Exhausted, Policy};
+use tollgate_domain::price::PriceBook;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +94,8 @@ pub trait Store: Send + Sync + 'static {
         known_version: Vec<u8>,
     ) -> impl Future<Output = Result<Found, StoreError>> + Send;
 
-    /// The models that have a price.
-    fn catalogue(&self) -> &Catalogue;
+    /// The prices that holds are made by at the moment.
+    fn prices(&self) -> Arc<PriceBook>;
 
     /// Why nothing can be written at the moment; `None`: as far as is known, all is well.
     fn trouble(&self) -> Option<String>;

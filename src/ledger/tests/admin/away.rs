@@ -6,10 +6,10 @@ use axum::http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::admin::router;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::store::{
@@ -19,7 +19,7 @@ use tollgate_ledger::store::{
 use tower::ServiceExt;
 
 /// A store that nothing reaches.
-struct Away(Catalogue);
+struct Away;
 
 /// Why, in words that are for the log alone.
 fn away<T>() -> Result<T, StoreError> {
@@ -43,8 +43,8 @@ impl Store for Away {
         away()
     }
 
-    fn catalogue(&self) -> &Catalogue {
-        &self.0
+    fn prices(&self) -> Arc<PriceBook> {
+        Arc::new(PriceBook::parse(BUILT_IN).unwrap())
     }
 
     async fn create(&self, _: NewAccount) -> Result<AccountRecord, StoreError> {
@@ -93,7 +93,7 @@ async fn call(router: &Router, request: Request<Body>) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_store_that_is_away_is_a_503_that_says_no_more() {
-    let router = router(Arc::new(Away(Catalogue::default())), MasterKey::new(b"sk-master"));
+    let router = router(Arc::new(Away), MasterKey::new(b"sk-master"));
     let paths = ["/key/list", "/key/info?key=sk-a", "/team/info?team_id=t", "/spend/logs", "/spend/tags"];
     let gets = paths.map(|path| Request::get(path).header("x-api-key", "sk-master").body(Body::empty()));
     let posts = ["/key/generate", "/user/new", "/team/new"];
@@ -110,7 +110,7 @@ async fn a_store_that_is_away_is_a_503_that_says_no_more() {
 
 #[tokio::test]
 async fn probes_tell_the_process_from_its_store() {
-    let router = router(Arc::new(Away(Catalogue::default())), MasterKey::new(b"sk-master"));
+    let router = router(Arc::new(Away), MasterKey::new(b"sk-master"));
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(call(&router, get("/health/liveness")).await, (200, json!("I'm alive!")));
     let unhealthy = json!({"status": "unhealthy", "db": "disconnected"});

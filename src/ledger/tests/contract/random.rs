@@ -167,7 +167,7 @@ pub(crate) async fn random_messages_agree_with_a_naive_model<B: Backend>(world: 
             let what = take_step(world, &mut model, &mut dice).await;
             compare(world, &model, &mut dice, &format!("seed {seed}, step {step}: {what}")).await;
         }
-        world.check();
+        world.check().await;
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tollgate_domain::price::PriceBook;
-use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::sqlite::{self, OpenError};
 use tollgate_ledger::store::{BooksStore, Keeper, Settings};
 

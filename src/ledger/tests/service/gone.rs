@@ -2,10 +2,10 @@
 
 use crate::serve;
 use std::sync::Arc;
-use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::store::{
     AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, SpendFilter,
     SpendRecord, Store, StoreError, TagSpend,
@@ -13,8 +13,7 @@ use tollgate_ledger::store::{
 use tollgate_proto::v1;
 use tonic::Code;
 
-#[derive(Default)]
-struct Gone(Catalogue);
+struct Gone;
 
 fn gone<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable("away".into()))
@@ -37,8 +36,8 @@ impl Store for Gone {
         gone()
     }
 
-    fn catalogue(&self) -> &Catalogue {
-        &self.0
+    fn prices(&self) -> Arc<PriceBook> {
+        Arc::new(PriceBook::parse(BUILT_IN).unwrap())
     }
 
     async fn create(&self, _: NewAccount) -> Result<AccountRecord, StoreError> {
@@ -80,7 +79,7 @@ impl Store for Gone {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_away_is_unavailable() {
-    let mut served = serve(Arc::new(Gone::default())).await;
+    let mut served = serve(Arc::new(Gone)).await;
     let lookup = v1::LookupRequest { key_digest: vec![1; 32], ..v1::LookupRequest::default() };
     let error = served.client.lookup(lookup).await.unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::Unavailable, "the store is not available: away"));

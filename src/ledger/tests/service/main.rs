@@ -202,7 +202,7 @@ async fn a_bad_event_hinders_no_other() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn look_ups_tell_keys_from_strangers_and_the_administrator() {
     let mut world = World::new().await;
-    let revision = world.store.catalogue().revision();
+    let revision = world.store.prices().catalogue().revision();
     let client = &mut world.served.client;
     let known = look_up(client, &DIGEST).await;
     assert_eq!(known.catalogue.unwrap().revision, revision);

@@ -118,11 +118,12 @@ impl Books<'_> {
             return Ok(Verdict::Denied(denied(DenialReason::KeyUnknown)));
         };
         let now = self.now();
-        let amount = match admission::judge(ask, &key.policy, &self.ground.book, now) {
+        let book = self.ground.prices.present();
+        let amount = match admission::judge(ask, &key.policy, &book, now) {
             Ok(amount) => amount,
             Err(Refusal::Denied(denied)) => return Ok(Verdict::Denied(denied)),
             Err(Refusal::Stale) => {
-                let catalogue = self.ground.book.catalogue();
+                let catalogue = book.catalogue();
                 let newer = ask.catalogue_revision != catalogue.revision();
                 let catalogue = newer.then(|| Box::new(Catalogue::clone(catalogue)));
                 return Ok(Verdict::Stale(Box::new(key.policy.clone()), catalogue));
@@ -149,7 +150,7 @@ impl Books<'_> {
             owners: key.owners,
             tags: &charges.tags,
             binding_tags: charges.binding,
-            price_revision: self.ground.book.revision(),
+            price_revision: book.revision(),
             balances: &balances,
             rates: taken.units,
             amount,
@@ -255,7 +256,7 @@ impl Books<'_> {
         let known = exact.copied().or(row.usage);
         if exact.is_some() || output_seen > row.terms.bounds.output {
             let needed = charge::resize(
-                self.ground.book_of(row.price_revision),
+                &*self.ground.prices.of(self.db, row.price_revision)?,
                 &row.terms,
                 known.as_ref(),
                 output_seen,
@@ -293,7 +294,8 @@ impl Books<'_> {
         settlement: &Settlement,
     ) -> Result<(), Failure> {
         let now = self.now();
-        let charge = charge::charge(self.ground.book_of(row.price_revision), &row.terms, row.api, settlement);
+        let book = self.ground.prices.of(self.db, row.price_revision)?;
+        let charge = charge::charge(&book, &row.terms, row.api, settlement);
         let other_model = (charge.model != row.terms.model).then_some(charge.model.as_str());
         let released = row.open_amount();
         let posted =

@@ -105,7 +105,7 @@ pub(super) fn load_key(
         charged.push((*row, level.charged(db, *row, ground)?));
         draft.add(*row, level);
     }
-    Ok(Some((draft.finish(owners, ground.book.revision()), charged)))
+    Ok(Some((draft.finish(owners, ground.prices.present().revision()), charged)))
 }
 
 /// The columns `account, organization, team, user`.

@@ -8,6 +8,7 @@
 use super::balance::{Balance, select_balance};
 use super::code::{Failure, corrupt, digest, fixed, instant};
 use super::memory::Books;
+use super::prices;
 use super::rows::{HoldRow, select_hold};
 use crate::store::sql::{self, SqlError, SqlErrorKind, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -113,11 +114,19 @@ impl Books<'_> {
             (select_hold!("WHERE id = ANY ($1)"), &[Value::Blobs(ids)]),
             ("SELECT id, digest FROM tombstone WHERE id = ANY ($1)", &[Value::Blobs(ids)]),
             (select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&named)]),
+            (prices::PRESENT, &[]),
         ])?;
-        let [revisions, holds, tombstones, balances] =
-            <[_; 4]>::try_from(read).map_err(|_| corrupt("answer"))?;
+        let [revisions, holds, tombstones, balances, present] =
+            <[_; 5]>::try_from(read).map_err(|_| corrupt("answer"))?;
         let revisions = revisions.iter().map(|row| Ok((row.int(0)?, row.int(1)?)));
         let revisions: HashMap<i64, i64> = revisions.collect::<sql::Result<_>>()?;
+        if let Some(present) = prices::revision_of(&present)?
+            && self.ground.prices.renew_to(self.db, present)?
+        {
+            self.memory.forget_prices();
+            let why = "there are new prices".to_owned();
+            return Err(SqlError { kind: SqlErrorKind::Contended, why }.into());
+        }
         if self.memory.forget_older(&revisions, &needs.keys) {
             // The key charges other accounts now, perhaps: from the start, with what is true.
             return Err(

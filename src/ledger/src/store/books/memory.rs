@@ -5,16 +5,16 @@
 use super::balance::{Balance, NewBalance};
 use super::code::{Failure, corrupt, instant};
 use super::keys::{Charged, Key, load_charged, load_key};
+use super::prices::Prices;
 use super::rates::Rating;
 use super::rows::HoldRow;
 use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::sql::{self, Sql, Value, values};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::{Nanodollars, Overflow};
-use tollgate_domain::price::PriceBook;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Period;
 
@@ -28,9 +28,8 @@ pub(crate) type Epoch = [u8; 8];
 #[derive(Clone, Debug)]
 pub(crate) struct Ground {
     pub(crate) epoch: Epoch,
-    pub(crate) book: Arc<PriceBook>,
-    /// Books of before, by revision: what holds were made by is settled by.
-    pub(crate) former_books: Arc<BTreeMap<u64, PriceBook>>,
+    /// The present prices, and those that holds were made by.
+    pub(crate) prices: Prices,
     pub(crate) clock: Clock,
     /// How long a hold lives after its last sign of life.
     pub(crate) hold_ttl_ms: i64,
@@ -41,14 +40,10 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// The book of this revision; where it cannot be read any more, the present one.
-    pub(super) fn book_of(&self, revision: u64) -> &PriceBook {
-        self.former_books.get(&revision).unwrap_or(&self.book)
-    }
-
     /// The name by which a model is priced, for a name or an alias; what has no price keeps its name.
     pub(super) fn model(&self, name: &str) -> String {
-        let known = self.book.catalogue().resolve(name);
+        let book = self.prices.present();
+        let known = book.catalogue().resolve(name);
         known.map_or_else(|| name.to_owned(), |model| model.name.as_str().to_owned())
     }
 }
@@ -243,6 +238,13 @@ impl Memory {
             }
         }
         some
+    }
+
+    /// Forgets what was read by the prices of before: keys, and the models of limits.
+    pub(super) fn forget_prices(&mut self) {
+        self.keys.clear();
+        self.accounts.clear();
+        self.current.clear();
     }
 
     /// Forgets an account, and every key: few are changed, and all of them may charge it.

@@ -13,6 +13,7 @@ mod limits;
 mod locking;
 mod memory;
 mod past;
+mod prices;
 mod rates;
 mod records;
 mod rows;
@@ -39,12 +40,11 @@ use keys::Charged;
 use limits::LimitNow;
 use locking::Needs;
 use memory::Ground;
-use std::collections::BTreeMap;
+use prices::Prices;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
-use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report as News, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
@@ -95,7 +95,7 @@ pub struct BooksStore {
     lookups: worker::Reader,
     /// For what people ask.
     lists: worker::Reader,
-    book: Arc<PriceBook>,
+    prices: Prices,
     trouble: Trouble,
 }
 
@@ -142,7 +142,7 @@ pub(crate) struct Connections {
 /// What the books say of themselves, read once at the start.
 pub(crate) struct Start {
     epoch: Epoch,
-    former_books: BTreeMap<u64, PriceBook>,
+    prices: Prices,
     clock: Clock,
 }
 
@@ -192,8 +192,8 @@ impl Start {
         } else {
             db.rollback()?
         }
-        let (epoch, former_books) = started?;
-        Ok(Self { epoch, former_books, clock })
+        let (epoch, prices) = started?;
+        Ok(Self { epoch, prices, clock })
     }
 }
 
@@ -209,8 +209,7 @@ impl BooksStore {
     ) -> std::io::Result<(Self, Keeper)> {
         let ground = Ground {
             epoch: start.epoch,
-            former_books: Arc::new(start.former_books),
-            book: settings.book.clone(),
+            prices: start.prices.clone(),
             grace_until: start.clock.now().plus_ms(settings.expiry_grace_ms),
             clock: start.clock,
             hold_ttl_ms: settings.hold_ttl_ms,
@@ -224,7 +223,7 @@ impl BooksStore {
         let (writer, writer_thread) =
             worker::start_writer(connections.writer, ground, failure, trouble.clone())?;
         threads.push(writer_thread);
-        let store = Self { writer, lookups, lists, book: settings.book, trouble };
+        let store = Self { writer, lookups, lists, prices: start.prices, trouble };
         Ok((store, Keeper { failed, threads, _guard: connections.guard }))
     }
 }
@@ -249,8 +248,8 @@ impl Store for BooksStore {
         self.lookups.run(move |db, ground| look_up(db, ground, &key, &known_version)).await
     }
 
-    fn catalogue(&self) -> &Catalogue {
-        self.book.catalogue()
+    fn prices(&self) -> Arc<PriceBook> {
+        self.prices.present()
     }
 
     fn trouble(&self) -> Option<String> {
@@ -316,6 +315,9 @@ fn needs(reports: &[News]) -> Needs {
 }
 
 fn look_up(db: &dyn Sql, ground: &Ground, digest: &KeyDigest, known_version: &[u8]) -> sql::Result<Found> {
+    if db.is_shared() {
+        ground.prices.renew(db)?;
+    }
     let Some((key, accounts)) = keys::load_key(db, digest, ground)? else {
         return Ok(Found::Unknown);
     };

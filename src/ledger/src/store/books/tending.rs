@@ -3,12 +3,11 @@
 use super::check::gap;
 use super::code::{Failure, corrupt, fixed};
 use super::memory::{Books, Epoch};
+use super::prices::Prices;
 use super::{Settings, StartError};
 use crate::clock::Clock;
 use crate::store::clock_check;
 use crate::store::sql::{self, Sql, values};
-use std::collections::BTreeMap;
-use tollgate_domain::price::PriceBook;
 use tollgate_domain::time::Timestamp;
 
 /// After how long without a request a session's account ends: longer than anybody leaves an agent's session lying.
@@ -21,7 +20,7 @@ pub(super) fn begin(
     db: &dyn Sql,
     settings: &Settings,
     clock: &Clock,
-) -> Result<(Epoch, BTreeMap<u64, PriceBook>), StartError> {
+) -> Result<(Epoch, Prices), StartError> {
     accept_gap(db, settings.accept_gap)?;
     clock_check::check(clock.now(), latest_entry(db)?, settings.accept_clock)?;
     let mut fresh = Epoch::default();
@@ -31,7 +30,7 @@ pub(super) fn begin(
     db.execute(once, &values!["rolled_until", &i64::MIN.to_be_bytes()])?;
     let epoch = db.query("SELECT value FROM meta WHERE name = 'epoch'", &[])?;
     let epoch = fixed("epoch", epoch.first().ok_or_else(|| corrupt("epoch"))?.blob(0)?)?;
-    Ok((epoch, former_books(db, &settings.book)?))
+    Ok((epoch, Prices::begin(db, &settings.book)?))
 }
 
 /// Lines that are looked at for the latest moment: where several ledgers write, the last number need not be the latest.
@@ -61,27 +60,6 @@ fn accept_gap(db: &dyn Sql, accept: bool) -> Result<(), StartError> {
 
 fn shown(unix_ms: i64) -> String {
     Timestamp::new(unix_ms).to_rfc3339().unwrap_or_else(|| format!("{unix_ms} ms"))
-}
-
-/// Keeps the text of the present book, and reads those of before.
-fn former_books(db: &dyn Sql, present: &PriceBook) -> sql::Result<BTreeMap<u64, PriceBook>> {
-    let revision = present.revision().cast_signed();
-    db.execute(
-        "INSERT INTO price_book (revision, text) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        &values![revision, present.source()],
-    )?;
-    let mut books = BTreeMap::new();
-    for row in db.query("SELECT text FROM price_book WHERE revision <> $1", &values![revision])? {
-        match PriceBook::parse(row.text(0)?) {
-            Ok(book) => {
-                books.insert(book.revision(), book);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a former price book cannot be read: its holds are settled by the present one")
-            }
-        }
-    }
-    Ok(books)
 }
 
 impl Books<'_> {

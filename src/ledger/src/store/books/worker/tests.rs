@@ -1,4 +1,5 @@
 use super::*;
+use super::super::prices::Prices;
 use crate::clock::Clock;
 use crate::store::sql::values;
 use crate::store::sqlite::Access;
@@ -24,8 +25,7 @@ impl Bench {
         file.execute("CREATE TABLE seen (number INTEGER PRIMARY KEY)", &[]).unwrap();
         let ground = Ground {
             epoch: [0; 8],
-            book: Arc::new(PriceBook::parse(BUILT_IN).unwrap()),
-            former_books: Arc::default(),
+            prices: Prices::new(Arc::new(PriceBook::parse(BUILT_IN).unwrap())),
             clock: Clock::system(),
             hold_ttl_ms: 1,
             grace_until: Timestamp::new(i64::MAX),
