@@ -86,7 +86,7 @@ class Books:
         `pending`: Envoy died, so that holds may wait for their expiry."""
         if not pending:
             self.quiet(patience)
-        arrived, rows, info = self.arrived(), self.rows(), self.info()
+        arrived, rows, info = self.at_one_moment()
         journal = {row["end_user"]: row for row in rows}
         assert len(journal) == len(rows), "a request stands in the journal twice"
         missing = sorted(arrived.keys() - journal.keys())
@@ -97,6 +97,13 @@ class Books:
         open_rows = [row for row in rows if row["state"] == "pending"]
         assert bool(open_rows) == (info["pending"] > 0) and (pending or not open_rows)
         return journal
+
+    def at_one_moment(self) -> tuple[dict, list[dict], dict]:
+        """What the provider got, the rows, and the account, with nothing changed in between: a report may still arrive."""
+        while True:
+            before, arrived, rows, after = self.info(), self.arrived(), self.rows(), self.info()
+            if before == after:
+                return arrived, rows, after
 
     def check(self, row: dict, request: dict | None, unsure: tuple[str, ...], pending: bool) -> None:
         if pending and row["state"] == "pending":

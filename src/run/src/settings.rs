@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) price_book: Option<PathBuf>,
     /// `SSL_CERT_FILE`: the certificate authorities by which providers are believed; by default the system's.
     pub(crate) authorities: Option<PathBuf>,
+    /// `TOLLGATE_DATABASE_URL`: the PostgreSQL database that holds the books; by default they are a file in `data`.
+    pub(crate) database_url: Option<String>,
     /// `TOLLGATE_OBSERVE`: limits count and refuse nothing.
     pub(crate) observe: bool,
 }
@@ -90,6 +92,7 @@ impl Settings {
             drain_s: number(&get, "TOLLGATE_DRAIN_SECONDS")?.unwrap_or(60),
             price_book: get("TOLLGATE_PRICE_BOOK").map(PathBuf::from),
             authorities: get("SSL_CERT_FILE").map(PathBuf::from),
+            database_url: get("TOLLGATE_DATABASE_URL"),
             observe: flag(&get, "TOLLGATE_OBSERVE")?,
         })
     }

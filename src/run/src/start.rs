@@ -158,9 +158,13 @@ fn ledger_command(settings: &Settings, folders: &Folders, ports: &Ports) -> Comm
         format!("127.0.0.1:{}", ports.ledger).into(),
         "--admin".into(),
         format!("127.0.0.1:{}", ports.admin).into(),
-        "--db".into(),
-        settings.data.join("ledger.db").into(),
     ];
+    let mut environment = vec![("TOLLGATE_MASTER_KEY", settings.master_key.clone())];
+    match &settings.database_url {
+        // It has a password in it, and arguments are for everybody to see.
+        Some(url) => environment.push(("TOLLGATE_LEDGER_DATABASE_URL", url.clone())),
+        None => arguments.extend(["--db".into(), settings.data.join("ledger.db").into()]),
+    }
     if let Some(book) = &settings.price_book {
         arguments.extend(["--price-book".into(), book.into()]);
     }
@@ -171,7 +175,7 @@ fn ledger_command(settings: &Settings, folders: &Folders, ports: &Ports) -> Comm
         name: "ledger",
         program: settings.binaries.join("tollgate-ledger"),
         arguments,
-        environment: vec![("TOLLGATE_MASTER_KEY", settings.master_key.clone())],
+        environment,
         log: folders.log.join("ledger.log"),
     }
 }

@@ -43,6 +43,15 @@ impl Balance {
     /// # Errors
     /// Where the row is not the one that was written.
     pub(super) fn of(row: &Row) -> sql::Result<(i64, Self)> {
+        let (number, balance) = Self::unchecked(row)?;
+        if row.maybe_int(8)? == Some(balance.checksum()) {
+            Ok((number, balance))
+        } else {
+            Err(corrupt(&format!("balance {number}: it was altered")))
+        }
+    }
+
+    fn unchecked(row: &Row) -> sql::Result<(i64, Self)> {
         let number = row.int(0)?;
         let balance = Self {
             account: row.int(1)?,
@@ -54,12 +63,7 @@ impl Balance {
             charged_at: row.maybe_int(7)?,
             changed: false,
         };
-        let intact = row.maybe_int(8)?.is_none_or(|checksum| checksum == balance.checksum());
-        if intact {
-            Ok((number, balance))
-        } else {
-            Err(corrupt(&format!("balance {number}: it was altered")))
-        }
+        Ok((number, balance))
     }
 
     /// The first eight bytes of the SHA-256 over every column but the row's number. Stable: stored rows are checked against it.
@@ -123,7 +127,7 @@ impl NewBalance<'_> {
 /// Gives balances that were written before there were checksums theirs.
 pub(crate) fn add_checksums(db: &dyn Sql) -> sql::Result<()> {
     for row in db.query(select_balance!("WHERE checksum IS NULL"), &[])? {
-        let (number, balance) = Balance::of(&row)?;
+        let (number, balance) = Balance::unchecked(&row)?;
         db.execute(
             "UPDATE balance SET checksum = $1 WHERE balance = $2",
             &values![balance.checksum(), number],

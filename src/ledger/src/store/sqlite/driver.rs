@@ -28,8 +28,9 @@ impl From<rusqlite::Error> for SqlError {
 
 /// A write that found no room is an I/O error to SQLite where the system reports it late; the file is as it was.
 fn is_full(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
     let code = error.sqlite_error().map(|error| error.extended_code);
-    code == Some(rusqlite::ffi::SQLITE_IOERR_WRITE)
+    matches!(code, Some(SQLITE_IOERR_WRITE | SQLITE_IOERR_SHMSIZE))
 }
 
 impl ToSql for Value<'_> {

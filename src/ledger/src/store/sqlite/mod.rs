@@ -3,9 +3,9 @@
 mod driver;
 mod open;
 
-#[cfg(test)]
-pub(crate) use open::{Access, connect};
-pub use open::{OpenError, verify};
+pub(crate) use driver::Sqlite;
+pub use open::OpenError;
+pub(crate) use open::{Access, SCHEMA, connect, lock_file, open_reader, verify};
 
 use super::books::{BooksStore, Connections, Keeper, Settings, Start};
 use std::path::Path;

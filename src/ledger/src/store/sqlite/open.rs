@@ -2,7 +2,8 @@
 
 use super::driver::Sqlite;
 use crate::store::books::CheckError;
-use crate::store::sql::{Sql, SqlError};
+use crate::store::place::{PlaceError, damage, open_file};
+use crate::store::sql::{Sql, SqlError, Value};
 use crate::store::{Audit, StartError};
 use refinery::{Migration, Runner};
 use rusqlite::{Connection, OpenFlags};
@@ -15,6 +16,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__books", include_str!("../../../migrations/sqlite/V1__books.sql")),
     ("V2__limits", include_str!("../../../migrations/sqlite/V2__limits.sql")),
 ];
+
+/// The newest schema that this release knows.
+pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// Pages of the log before it is folded into the file, 16 MiB: pages that many holds touch are then written once for more of
 /// them, and a start still reads the log in milliseconds.
@@ -120,6 +124,9 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<(Sqlite, File), Ope
     }
     writer.pragma_update(None, "synchronous", "FULL")?;
     writer.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+    // What the log holds may be in the system's cache only, where a sync failed before the last end: folded into the file, it
+    // is synced before anything is built on it.
+    writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     migrate(&mut writer, &path)?;
     let writer = Sqlite(writer);
     add_checksums(&writer)?;
@@ -127,7 +134,7 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<(Sqlite, File), Ope
 }
 
 /// A second connection that only reads, and sees only what has been committed.
-pub(super) fn open_reader(path: &Path) -> Result<Sqlite, OpenError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Sqlite, OpenError> {
     let reader = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -171,6 +178,11 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// The lock of a file that may not be there yet.
+pub(crate) fn lock_file(path: &Path) -> Result<File, OpenError> {
+    lock(&real_path(path)?)
+}
+
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let migrations: Vec<Migration> =
         MIGRATIONS.iter().map(|(name, sql)| Migration::unapplied(name, sql)).collect::<Result<_, _>>()?;
@@ -179,7 +191,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
-    Runner::new(&migrations).run(connection)?;
+    // In one transaction with the history: a crash in between would leave a file that never opens again.
+    Runner::new(&migrations).set_grouped(true).run(connection)?;
     Ok(())
 }
 
@@ -192,32 +205,46 @@ fn schema_of(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(newest, [], |row| row.get(0))
 }
 
-/// Balances that were written before there were checksums get theirs.
+/// Balances that were written before there were checksums get theirs, once: later, a missing one is a fault.
 fn add_checksums(file: &Sqlite) -> Result<(), OpenError> {
+    if !file.query("SELECT name FROM meta WHERE name = 'checksums'", &[])?.is_empty() {
+        return Ok(());
+    }
     file.begin()?;
     crate::store::books::add_checksums(file)?;
+    file.execute("INSERT INTO meta (name, value) VALUES ('checksums', $1)", &[Value::Blob(&[1])])?;
     file.commit()?;
     Ok(())
 }
 
-/// Reads everything, and adds it up.
+/// Reads everything at one moment, and adds it up. A ledger may serve the file meanwhile: a reader of its log needs no lock.
 ///
 /// # Errors
-/// [`OpenError`], where the file cannot be read at all.
-pub fn verify(path: &Path) -> Result<Audit, OpenError> {
-    let (file, _lock) = connect(path, Access::Existing)?;
-    let mut report = Audit::default();
-    let pages = file.query("PRAGMA integrity_check", &[])?;
-    for line in &pages {
-        let line = line.text(0)?;
-        if line != "ok" {
-            report.faults.push(format!("file: {line}"));
+/// Where there is no file, or one of another release. What cannot be made sense of is damage, and stands in the report.
+pub(crate) fn verify(path: &Path) -> Result<Audit, PlaceError> {
+    let file = open_file(path)?;
+    let read = || {
+        file.begin_read()?;
+        let found = schema_of(&file.0)?;
+        if found != SCHEMA {
+            return Ok(Err(found));
         }
+        let mut report = Audit::default();
+        for line in &file.query("PRAGMA integrity_check", &[])? {
+            let line = line.text(0)?;
+            if line != "ok" {
+                report.fault(format!("file: {line}"));
+            }
+        }
+        if report.is_clean() { crate::store::books::verify(&file).map(Ok) } else { Ok(Ok(report)) }
+    };
+    let place = || path.display().to_string();
+    match read() {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(found)) if found > SCHEMA => Err(PlaceError::Newer { place: place(), found, known: SCHEMA }),
+        Ok(Err(found)) => Err(PlaceError::Older { place: place(), found, known: SCHEMA }),
+        Err(error) => Ok(damage(error)?),
     }
-    if report.is_clean() {
-        report = crate::store::books::verify(&file)?;
-    }
-    Ok(report)
 }
 
 #[cfg(test)]
