@@ -6,13 +6,17 @@
 
 mod books;
 mod clock_check;
+mod copy;
+mod place;
 pub mod postgres;
 mod record;
 mod sql;
 pub mod sqlite;
 
-pub use books::{Audit, BooksStore, Keeper, Settings, StartError};
+pub use books::{Audit, BooksStore, Keeper, Retired, Settings, StartError, retire};
 pub use clock_check::ClockError;
+pub use copy::{Copied, Restored, backup, import, restore};
+pub use place::{Place, PlaceError};
 pub use record::*;
 
 use std::future::Future;

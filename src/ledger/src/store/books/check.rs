@@ -171,6 +171,7 @@ fn each_entry(
     report: &mut Audit,
     mut look: impl FnMut(&Line<'_>, &mut Audit) -> sql::Result<()>,
 ) -> sql::Result<i64> {
+    let missing = may_miss(db)?;
     let mut last = from;
     loop {
         let rows =
@@ -180,8 +181,9 @@ fn each_entry(
             if !intact {
                 report.fault(format!("entry {}: it was altered", line.number));
             }
-            // A ledger that is alone leaves no number out; what was carried forward stands for those that are gone.
-            if !db.is_shared() && last != 0 && line.number != last + 1 && last != from {
+            // A ledger that is alone leaves no number out.
+            let is_gap = line.number != last + 1 && line.number > missing + 1;
+            if !db.is_shared() && last != 0 && is_gap && last != from {
                 report.fault(format!("entry {}: {} is missing before it", line.number, last + 1));
             }
             last = line.number;
@@ -192,6 +194,26 @@ fn each_entry(
             return Ok(last);
         }
     }
+}
+
+/// Up to which number lines of a file's journal may be missing: they were exported and dropped, or come from a database that
+/// gives numbers in blocks.
+fn may_miss(db: &dyn Sql) -> sql::Result<i64> {
+    let rows = db.query("SELECT value FROM meta WHERE name = 'may_miss'", &[])?;
+    let Some(row) = rows.first() else { return Ok(i64::MIN) };
+    Ok(i64::from_be_bytes(fixed("may_miss", row.blob(0)?)?))
+}
+
+/// Lets lines up to this one be missing.
+pub(crate) fn allow_missing(db: &dyn Sql, up_to: i64) -> sql::Result<()> {
+    if up_to > may_miss(db)? {
+        db.execute(
+            "INSERT INTO meta (name, value) VALUES ('may_miss', $1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            &values![&up_to.to_be_bytes()],
+        )?;
+    }
+    Ok(())
 }
 
 fn each_balance(

@@ -4,7 +4,7 @@ use super::code::{Failure, classes, pack, pack_ids};
 use super::limits::LimitNow;
 use super::memory::Books;
 use crate::store::StoreError;
-use crate::store::sql::{self, Row, values};
+use crate::store::sql::{self, Row, Sql, Value, values};
 use sha2::{Digest, Sha256};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
@@ -115,26 +115,13 @@ impl Books<'_> {
             estimated: entry.estimated,
             overrun: overrun.get(),
         };
-        self.write(
-            "INSERT INTO entry (entry, at, kind, hold, balances, posted, pending, model, usage, estimated, overrun, checksum)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-            &values![
-                line.number,
-                line.at,
-                line.kind,
-                line.hold,
-                line.balances,
-                line.posted,
-                line.pending,
-                line.model,
-                line.usage,
-                line.estimated,
-                line.overrun,
-                line.checksum(),
-            ],
-        )
+        self.write(INSERT_LINE, &line.values())
     }
 }
+
+const INSERT_LINE: &str =
+    "INSERT INTO entry (entry, at, kind, hold, balances, posted, pending, model, usage, estimated, overrun, checksum)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 /// An entry as it stands in its row, without the checksum.
 pub(super) struct Line<'a> {
@@ -180,6 +167,34 @@ impl<'a> Line<'a> {
         };
         let intact = row.int(11)? == line.checksum();
         Ok((line, intact))
+    }
+
+    /// What lines that were dropped summed up to in one balance.
+    pub(super) fn carried(number: i64, at: i64, balances: &'a [u8], posted: i64, pending: i64) -> Self {
+        let kind = Kind::Carry.as_str();
+        let (hold, model, usage) = (None, None, None);
+        Self { number, at, kind, hold, balances, posted, pending, model, usage, estimated: false, overrun: 0 }
+    }
+
+    pub(super) fn insert(&self, db: &dyn Sql) -> sql::Result<()> {
+        db.execute(INSERT_LINE, &self.values()).map(drop)
+    }
+
+    fn values(&self) -> [Value<'a>; 12] {
+        values![
+            self.number,
+            self.at,
+            self.kind,
+            self.hold,
+            self.balances,
+            self.posted,
+            self.pending,
+            self.model,
+            self.usage,
+            self.estimated,
+            self.overrun,
+            self.checksum(),
+        ]
     }
 
     /// The first eight bytes of the SHA-256 over every column, each number in eight bytes, each text and list after its length

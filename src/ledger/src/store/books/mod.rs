@@ -16,6 +16,7 @@ mod past;
 mod prices;
 mod rates;
 mod records;
+mod retire;
 mod rows;
 mod spend;
 mod sums;
@@ -23,7 +24,9 @@ mod tending;
 mod worker;
 
 pub use check::Audit;
-pub(crate) use check::{CheckError, at_start as check_at_start, verify};
+pub(crate) use check::{CheckError, allow_missing, at_start as check_at_start, verify};
+
+pub use retire::{Retired, retire};
 
 pub(crate) use balance::add_checksums;
 pub(crate) use memory::Epoch;

@@ -23,8 +23,11 @@ pub(crate) use migrate::migrate;
 pub(crate) use session::Patience;
 
 /// Every migration, in order. Forward only: a released one is never edited.
-const MIGRATIONS: &[(&str, &str)] =
+pub(crate) const MIGRATIONS: &[(&str, &str)] =
     &[("V1__books", include_str!("../../../migrations/postgres/V1__books.sql"))];
+
+/// The newest schema that this release knows.
+pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// Connections for look-ups: each takes one at a time, and a look-up is a few round trips.
 const LOOKUPS: usize = 4;

@@ -1,0 +1,734 @@
+//! Copies of the books: from one database into another, row by row, the same code in every direction.
+//!
+//! Every table and column stands here once, for both databases; a test compares the list with what the migrations make.
+
+use super::books::{self, Epoch};
+use super::place::{Place, PlaceError, Writer, now_ms, of_file, open_file};
+use super::sql::{Cell, Result as SqlResult, Row, Sql, Value, values};
+use super::sqlite::{Access, lock_file};
+use super::{Audit, sqlite};
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use tollgate_domain::time::Timestamp;
+
+/// Rows that are read and written at once.
+const PAGE: i64 = 1_000;
+
+/// One table.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    /// Its primary key: how many of the columns, from the first on.
+    key: usize,
+    pub(super) columns: &'static [&'static str],
+    /// Numbers in SQLite, flags in PostgreSQL.
+    flags: &'static [&'static str],
+    /// References to rows of the same table, which may come later than this one.
+    late: &'static [&'static str],
+}
+
+impl Table {
+    const fn new(name: &'static str, key: usize, columns: &'static [&'static str]) -> Self {
+        Self { name, key, columns, flags: &[], late: &[] }
+    }
+
+    const fn flags(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
+    fn is_flag(&self, index: usize) -> bool {
+        self.columns.get(index).is_some_and(|column| self.flags.contains(column))
+    }
+
+    /// Whether the database gives the numbers of new rows.
+    fn counts(&self) -> bool {
+        matches!(self.name, "account" | "budget_limit" | "balance" | "rate" | "crossing")
+    }
+
+    pub(super) fn select(&self, rest: &str) -> String {
+        format!("SELECT {} FROM {} {rest}", self.columns.join(", "), self.name)
+    }
+}
+
+/// The rows of one hold.
+pub(super) const HOLD: Table = Table::new(
+    "hold",
+    1,
+    &[
+        "hold",
+        "id",
+        "state",
+        "digest",
+        "key",
+        "organization",
+        "team",
+        r#""user""#,
+        "model",
+        "provider",
+        "api",
+        "fallback_models",
+        "bounds",
+        "service_tier",
+        "speed",
+        "inference_geo",
+        "tags",
+        "binding_tags",
+        "session",
+        "end_user",
+        "client",
+        "price_revision",
+        "balances",
+        "rates",
+        "amount",
+        "posted",
+        "overrun",
+        "would_deny",
+        "created_at",
+        "expires_at",
+        "sequence",
+        "priced_model",
+        "input",
+        "cache_read",
+        "cache_write_5m",
+        "cache_write_1h",
+        "output",
+        "web_searches",
+        "estimated",
+        "end_reason",
+        "status",
+        "first_byte_at",
+        "ended_at",
+    ],
+)
+.flags(&["estimated"]);
+
+/// The lines of the journal.
+pub(super) const ENTRY: Table = Table::new(
+    "entry",
+    1,
+    &[
+        "entry",
+        "at",
+        "kind",
+        "hold",
+        "balances",
+        "posted",
+        "pending",
+        "model",
+        "usage",
+        "estimated",
+        "overrun",
+        "checksum",
+    ],
+)
+.flags(&["estimated"]);
+
+const ACCOUNT: Table = Table {
+    late: &["organization", "team", r#""user""#],
+    flags: &["blocked", "client_tags_bind"],
+    ..Table::new(
+        "account",
+        1,
+        &[
+            "account",
+            "kind",
+            "scope",
+            "id",
+            "alias",
+            "organization",
+            "team",
+            r#""user""#,
+            "models",
+            "tags",
+            "forbidden",
+            "required_tags",
+            "budget_duration",
+            "blocked",
+            "expires_at",
+            "metadata",
+            "session_limit",
+            "client_tags_bind",
+            "revision",
+            "managed_by",
+            "owner_scope",
+            "created_by",
+            "created_at",
+            "updated_at",
+            "deleted_at",
+        ],
+    )
+};
+
+/// Every table, those that others refer to first.
+const TABLES: &[Table] = &[
+    Table::new("meta", 1, &["name", "value"]),
+    Table::new("price_book", 1, &["revision", "text"]),
+    ACCOUNT,
+    Table::new("credential", 1, &["digest", "account", "name", "created_at", "revoked_at"]),
+    Table::new(
+        "budget_limit",
+        1,
+        &[
+            "budget_limit",
+            "account",
+            r#""window""#,
+            "model",
+            "amount",
+            "duration",
+            "main",
+            "observe",
+            "soft",
+            "thresholds",
+        ],
+    )
+    .flags(&["main", "observe", "soft"]),
+    Table::new(
+        "balance",
+        1,
+        &[
+            "balance",
+            "account",
+            r#""window""#,
+            "model",
+            "window_start",
+            "posted",
+            "pending",
+            "charged_at",
+            "checksum",
+        ],
+    ),
+    Table::new("rate", 1, &["rate", "account", "kind", "model", "amount", "observe", "state"])
+        .flags(&["observe"]),
+    HOLD,
+    Table::new("tombstone", 1, &["id", "digest", "at"]),
+    ENTRY,
+    Table::new(
+        "crossing",
+        1,
+        &[
+            "crossing",
+            "at",
+            "account",
+            r#""window""#,
+            "model",
+            "soft",
+            "window_start",
+            "threshold",
+            "amount",
+            "posted",
+        ],
+    )
+    .flags(&["soft"]),
+    Table::new(
+        "rollup",
+        10,
+        &[
+            "hour",
+            "key",
+            "organization",
+            "team",
+            r#""user""#,
+            "model",
+            "priced_model",
+            "provider",
+            "tags",
+            "binding_tags",
+            "requests",
+            "posted",
+            "input",
+            "cache_read",
+            "cache_write_5m",
+            "cache_write_1h",
+            "output",
+            "web_searches",
+        ],
+    ),
+];
+
+/// A copy that was made and found to be good.
+#[derive(Debug)]
+pub struct Copied {
+    /// The rows of each table; empty where whole pages were copied.
+    pub rows: Vec<(&'static str, u64)>,
+    /// What the check of the copy saw.
+    pub report: Audit,
+}
+
+/// Books that were given back.
+#[derive(Debug)]
+pub struct Restored {
+    /// The copy.
+    pub copied: Copied,
+    /// From the latest line of the journal until now: what happened in between is not in the books.
+    pub gap: (Timestamp, Timestamp),
+    /// Where the file is that was there before.
+    pub moved: Option<PathBuf>,
+}
+
+/// Copies the books at one moment into a new file, while a ledger may serve them.
+///
+/// The file appears under its name only when it is whole, verified and synced; what fails before is left as `FILE.part`.
+///
+/// # Errors
+/// [`PlaceError`].
+pub fn backup(from: &Place, to: &Path) -> Result<Copied, PlaceError> {
+    if to.exists() {
+        return Err(PlaceError::HasBooks(to.display().to_string()));
+    }
+    let part = beside(to, ".part");
+    remove(&part)?;
+    let copied = match from {
+        Place::Sqlite(path) => {
+            drop(from.reader()?);
+            copy_pages(path, &part)?;
+            Vec::new()
+        }
+        Place::Postgres(_) => {
+            let source = from.reader()?;
+            from.check_exact(&*source)?;
+            let Writer { db, .. } = Place::Sqlite(part.clone()).writer(Access::Create)?;
+            let copied = copy_all(&*source, &*db, note_missing)?.rows;
+            drop(db);
+            copied
+        }
+    };
+    let report = make_whole(&part)?;
+    std::fs::rename(&part, to).map_err(of_file(to))?;
+    sync_folder(to)?;
+    Ok(Copied { rows: copied, report })
+}
+
+/// Gives a backup back, into a place without books. A ledger serves them only when it is told to go on without what happened
+/// since, and no policy of before counts any more.
+///
+/// # Errors
+/// [`PlaceError`].
+pub fn restore(from: &Path, to: &Place, replace: bool) -> Result<Restored, PlaceError> {
+    match to {
+        Place::Sqlite(path) => restore_file(from, path, replace),
+        Place::Postgres(_) if replace => Err(PlaceError::NotReplaced(to.to_string())),
+        Place::Postgres(_) => {
+            let place = Place::Sqlite(from.to_owned());
+            let source = place.reader()?;
+            let target = to.writer(Access::Create)?;
+            to.check_exact(&*target.db)?;
+            let mut gap = None;
+            let copied = copy_all(&*source, &*target.db, |db| {
+                gap = Some(mark(db)?);
+                Ok(())
+            });
+            let copied = copied.map_err(|error| named(error, to))?;
+            let gap = gap.unwrap_or((Timestamp::new(0), Timestamp::new(0)));
+            Ok(Restored { copied, gap, moved: None })
+        }
+    }
+}
+
+fn restore_file(from: &Path, to: &Path, replace: bool) -> Result<Restored, PlaceError> {
+    let _lock = lock_file(to)?;
+    let has_books = std::fs::metadata(to).is_ok_and(|file| file.len() > 0);
+    if has_books && !replace {
+        return Err(PlaceError::HasBooks(to.display().to_string()));
+    }
+    let part = beside(to, ".part");
+    remove(&part)?;
+    copy_pages(from, &part)?;
+    let (db, lock) = sqlite::connect(&part, Access::Existing)?;
+    db.begin()?;
+    let gap = mark(&db)?;
+    db.commit()?;
+    drop((db, lock));
+    let report = make_whole(&part)?;
+    let moved = if has_books { Some(move_aside(to, gap.1)?) } else { None };
+    // A log without its file belongs to no books.
+    remove(to)?;
+    std::fs::rename(&part, to).map_err(of_file(to))?;
+    sync_folder(to)?;
+    Ok(Restored { copied: Copied { rows: Vec::new(), report }, gap, moved })
+}
+
+/// Moves books into a place without any. Both must be at rest: what a ledger writes meanwhile would not be in them.
+///
+/// # Errors
+/// [`PlaceError`]; then nothing was written.
+pub fn import(from: &Place, to: &Place) -> Result<Copied, PlaceError> {
+    // With the lock of a file: nobody serves it meanwhile.
+    let source = match from {
+        Place::Sqlite(_) => from.writer(Access::Existing)?,
+        Place::Postgres(_) => Writer::unlocked(from.reader()?),
+    };
+    from.check_exact(&*source.db)?;
+    let target = to.writer(Access::Create)?;
+    to.check_exact(&*target.db)?;
+    let copied = copy_all(&*source.db, &*target.db, note_missing).map_err(|error| named(error, to))?;
+    target.db.close()?;
+    Ok(copied)
+}
+
+fn named(error: PlaceError, place: &Place) -> PlaceError {
+    match error {
+        PlaceError::HasBooks(_) => PlaceError::HasBooks(place.to_string()),
+        PlaceError::Faults { report, .. } => PlaceError::Faults { place: place.to_string(), report },
+        other => other,
+    }
+}
+
+/// Everything at one moment, in one transaction; `finish` adds what only the copy has.
+fn copy_all(
+    from: &dyn Sql,
+    to: &dyn Sql,
+    finish: impl FnOnce(&dyn Sql) -> Result<(), PlaceError>,
+) -> Result<Copied, PlaceError> {
+    from.begin_read()?;
+    let outcome = to.begin().map_err(PlaceError::from).and_then(|()| fill(from, to, finish));
+    let outcome = match outcome {
+        Ok(copied) => to.commit().map(|()| copied).map_err(PlaceError::from),
+        Err(error) => {
+            // The first failure is the one to tell.
+            let _ = to.rollback();
+            Err(error)
+        }
+    };
+    from.rollback()?;
+    outcome
+}
+
+fn fill(
+    from: &dyn Sql,
+    to: &dyn Sql,
+    finish: impl FnOnce(&dyn Sql) -> Result<(), PlaceError>,
+) -> Result<Copied, PlaceError> {
+    for table in TABLES {
+        if !to.query(&format!("SELECT 1 FROM {} LIMIT 1", table.name), &[])?.is_empty() {
+            return Err(PlaceError::HasBooks("the target".into()));
+        }
+    }
+    let mut sums = Vec::with_capacity(TABLES.len());
+    for table in TABLES {
+        sums.push(copy_table(from, to, table)?);
+        if to.is_shared() {
+            go_beyond(to, table)?;
+        }
+    }
+    for (table, sum) in TABLES.iter().zip(&sums) {
+        if sum_of(to, table)? != *sum {
+            return Err(PlaceError::Differs(table.name));
+        }
+    }
+    finish(to)?;
+    let report = books::verify(to)?;
+    if !report.is_clean() {
+        return Err(PlaceError::Faults { place: "the copy".into(), report: Box::new(report) });
+    }
+    let rows = TABLES.iter().zip(sums).map(|(table, sum)| (table.name, sum.rows)).collect();
+    Ok(Copied { rows, report })
+}
+
+/// How many rows there are, and the sum of their digests: the same in any order, and other with any other row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct TableSum {
+    rows: u64,
+    digest: u128,
+}
+
+impl TableSum {
+    fn add(&mut self, table: &Table, row: &Row) -> SqlResult<()> {
+        self.rows += 1;
+        self.digest = self.digest.wrapping_add(row_digest(table, row)?);
+        Ok(())
+    }
+}
+
+/// Over every column; a flag counts the same in every database.
+pub(super) fn row_digest(table: &Table, row: &Row) -> SqlResult<u128> {
+    let mut sum = Sha256::new();
+    for value in row_values(table, row)? {
+        let (kind, bytes): (u8, &[u8]) = match &value {
+            Value::Int(value) => (1, &value.to_be_bytes()),
+            Value::Flag(value) => (2, &[u8::from(*value)]),
+            Value::Text(value) => (3, value.as_bytes()),
+            Value::Blob(value) => (4, value),
+            Value::Null | Value::Ints(_) | Value::Blobs(_) => (0, &[]),
+        };
+        sum.update([kind]);
+        sum.update((bytes.len() as u64).to_be_bytes());
+        sum.update(bytes);
+    }
+    let digest: [u8; 32] = sum.finalize().into();
+    Ok(u128::from_be_bytes(digest.first_chunk().copied().unwrap_or_default()))
+}
+
+/// The row as parameters that every database takes.
+pub(super) fn row_values<'a>(table: &Table, row: &'a Row) -> SqlResult<Vec<Value<'a>>> {
+    let value = |(index, cell): (usize, &'a Cell)| {
+        Ok(match cell {
+            Cell::Null => Value::Null,
+            _ if table.is_flag(index) => Value::Flag(row.flag(index)?),
+            Cell::Int(value) => Value::Int(*value),
+            Cell::Flag(value) => Value::Flag(*value),
+            Cell::Text(value) => Value::Text(value),
+            Cell::Blob(value) => Value::Blob(value),
+        })
+    };
+    row.0.iter().enumerate().map(value).collect()
+}
+
+/// Reads a table in pages, in the order of its key.
+fn each_page(
+    db: &dyn Sql,
+    table: &Table,
+    mut look: impl FnMut(&[Row]) -> Result<(), PlaceError>,
+) -> Result<(), PlaceError> {
+    let key = table.columns.get(..table.key).unwrap_or_default().join(", ");
+    let places: Vec<String> = (1..=table.key).map(|place| format!("${place}")).collect();
+    let first = table.select(&format!("ORDER BY {key} LIMIT {PAGE}"));
+    let next = table.select(&format!("WHERE ({key}) > ({}) ORDER BY {key} LIMIT {PAGE}", places.join(", ")));
+    let mut rows = db.query(&first, &[])?;
+    while let Some(last) = rows.last() {
+        look(&rows)?;
+        let mut after = row_values(table, last)?;
+        after.truncate(table.key);
+        let more = db.query(&next, &after)?;
+        rows = more;
+    }
+    Ok(())
+}
+
+fn sum_of(db: &dyn Sql, table: &Table) -> Result<TableSum, PlaceError> {
+    let mut sum = TableSum::default();
+    each_page(db, table, |rows| Ok(rows.iter().try_for_each(|row| sum.add(table, row))?))?;
+    Ok(sum)
+}
+
+fn copy_table(from: &dyn Sql, to: &dyn Sql, table: &Table) -> Result<TableSum, PlaceError> {
+    let places: Vec<String> = (1..=table.columns.len()).map(|place| format!("${place}")).collect();
+    let insert =
+        format!("INSERT INTO {} ({}) VALUES ({})", table.name, table.columns.join(", "), places.join(", "));
+    let late: Vec<usize> =
+        (0..table.columns.len()).filter(|index| table.late.contains(&table.columns[*index])).collect();
+    let mut sum = TableSum::default();
+    let mut references: Vec<Vec<Cell>> = Vec::new();
+    each_page(from, table, |rows| {
+        let mut each = Vec::with_capacity(rows.len());
+        for row in rows {
+            sum.add(table, row)?;
+            let mut values = row_values(table, row)?;
+            let cells = || late.iter().filter_map(|index| row.0.get(*index));
+            if cells().any(|cell| *cell != Cell::Null) {
+                references.push(cells().chain(row.0.first()).cloned().collect());
+                late.iter().for_each(|index| values[*index] = Value::Null);
+            }
+            each.push(values);
+        }
+        Ok(to.execute_each(&insert, &each)?)
+    })?;
+    let settings: Vec<String> =
+        table.late.iter().zip(1..).map(|(column, place)| format!("{column} = ${place}")).collect();
+    let update = format!(
+        "UPDATE {} SET {} WHERE {} = ${}",
+        table.name,
+        settings.join(", "),
+        table.columns[0],
+        late.len() + 1
+    );
+    for page in references.chunks(PAGE as usize) {
+        let as_value =
+            |cell: &Cell| if let Cell::Int(value) = cell { Value::Int(*value) } else { Value::Null };
+        let each: Vec<Vec<Value<'_>>> =
+            page.iter().map(|cells| cells.iter().map(as_value).collect()).collect();
+        to.execute_each(&update, &each)?;
+    }
+    Ok(sum)
+}
+
+/// PostgreSQL's counters know nothing of rows that came with their numbers. `setval` is what every database of its protocol has.
+fn go_beyond(db: &dyn Sql, table: &Table) -> SqlResult<()> {
+    let sequence = match table.name {
+        "hold" => "'hold_number'".to_owned(),
+        "entry" => "'entry_number'".to_owned(),
+        name if table.counts() => format!("pg_get_serial_sequence('{name}', '{name}')"),
+        _ => return Ok(()),
+    };
+    let last = db.query(&format!("SELECT max({0}) FROM {0}", table.name), &[])?;
+    if let Some(last) = last.first().map(|row| row.maybe_int(0)).transpose()?.flatten() {
+        db.query(&format!("SELECT setval(CAST({sequence} AS regclass), $1)"), &values![last])?;
+    }
+    Ok(())
+}
+
+/// A file misses no number of its journal, except those that it never had.
+fn note_missing(db: &dyn Sql) -> Result<(), PlaceError> {
+    if db.is_shared() {
+        return Ok(());
+    }
+    let rows = db.query(
+        "SELECT max(entry) - 1 FROM entry AS e WHERE entry > (SELECT min(entry) FROM entry)
+         AND NOT EXISTS (SELECT 1 FROM entry AS before WHERE before.entry = e.entry - 1)",
+        &[],
+    )?;
+    match rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten() {
+        Some(last) => Ok(books::allow_missing(db, last)?),
+        None => Ok(()),
+    }
+}
+
+/// Makes the books ones that were given back: a new epoch, and the gap that somebody must accept.
+fn mark(db: &dyn Sql) -> Result<(Timestamp, Timestamp), PlaceError> {
+    let mut epoch = Epoch::default();
+    getrandom::fill(&mut epoch).map_err(|error| PlaceError::Database(format!("no random bytes: {error}")))?;
+    let now = now_ms(db)?;
+    let rows = db.query("SELECT max(at) FROM entry", &[])?;
+    let latest = rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten();
+    let from = match latest {
+        Some(at) => at,
+        None => {
+            let rows = db.query("SELECT coalesce(max(updated_at), 0) FROM account", &[])?;
+            rows.first().map_or(Ok(0), |row| row.int(0))?
+        }
+    };
+    let gap = [from.to_be_bytes(), now.to_be_bytes()].concat();
+    for (name, value) in [("epoch", epoch.as_slice()), ("gap", &gap)] {
+        db.execute(
+            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            &values![name, value],
+        )?;
+    }
+    Ok((Timestamp::new(from), Timestamp::new(now)))
+}
+
+/// All pages in one step: a reader of the log sees one moment, and holds up nobody.
+fn copy_pages(from: &Path, to: &Path) -> Result<(), PlaceError> {
+    let source = open_file(from)?;
+    let mut target = Connection::open(to)?;
+    let step = Backup::new(&source.0, &mut target)?.step(-1)?;
+    match step {
+        StepResult::Done => Ok(()),
+        other => Err(PlaceError::Database(format!("SQLite: {} is {other:?}", from.display()))),
+    }
+}
+
+/// Puts everything into the one file, checks it and syncs it.
+fn make_whole(path: &Path) -> Result<Audit, PlaceError> {
+    let file = Connection::open(path)?;
+    let _: String = file.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+    file.close().map_err(|(_, error)| error)?;
+    let report = Place::Sqlite(path.to_owned()).verify()?;
+    if !report.is_clean() {
+        return Err(PlaceError::Faults { place: path.display().to_string(), report: Box::new(report) });
+    }
+    File::open(path).and_then(|file| file.sync_all()).map_err(of_file(path))?;
+    for suffix in ["-wal", "-shm", ".lock"] {
+        remove_one(&beside(path, suffix))?;
+    }
+    Ok(report)
+}
+
+/// The file and its log under another name, so that they stay books. The file goes first: whatever happens in between, a
+/// ledger finds no books rather than half of them.
+fn move_aside(path: &Path, now: Timestamp) -> Result<PathBuf, PlaceError> {
+    let aside = beside(path, &format!(".replaced-{}", now.unix_ms()));
+    for suffix in ["", "-wal"] {
+        let (from, to) = (beside(path, suffix), beside(&aside, suffix));
+        if from.exists() {
+            std::fs::rename(&from, to).map_err(of_file(&from))?;
+        }
+    }
+    sync_folder(path)?;
+    Ok(aside)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// What an earlier try left.
+fn remove(path: &Path) -> Result<(), PlaceError> {
+    ["", "-wal", "-shm", "-journal"].iter().try_for_each(|suffix| remove_one(&beside(path, suffix)))
+}
+
+fn remove_one(path: &Path) -> Result<(), PlaceError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(of_file(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A name is as durable as its folder.
+pub(super) fn sync_folder(path: &Path) -> Result<(), PlaceError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(of_file(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(table: &Table) -> Vec<String> {
+        let mut names: Vec<String> =
+            table.columns.iter().map(|column| column.trim_matches('"').to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// A column that a migration adds must be added here, too: what is not listed would be lost by a move.
+    #[test]
+    fn every_table_and_column_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (db, _lock) = sqlite::connect(&folder.path().join("ledger.db"), Access::Create).unwrap();
+        let made = db
+            .query(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+                 AND name <> 'refinery_schema_history' ORDER BY name",
+                &[],
+            )
+            .unwrap();
+        let made: Vec<&str> = made.iter().map(|row| row.text(0).unwrap()).collect();
+        let mut listed: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+        listed.sort_unstable();
+        assert_eq!(made, listed);
+        for table in TABLES {
+            let columns = db
+                .query(&format!("SELECT name FROM pragma_table_info('{}') ORDER BY name", table.name), &[])
+                .unwrap();
+            let columns: Vec<&str> = columns.iter().map(|row| row.text(0).unwrap()).collect();
+            assert_eq!(columns, names(table), "{}", table.name);
+            let key = db
+                .query(
+                    &format!("SELECT name FROM pragma_table_info('{}') WHERE pk > 0 ORDER BY pk", table.name),
+                    &[],
+                )
+                .unwrap();
+            let key: Vec<&str> = key.iter().map(|row| row.text(0).unwrap()).collect();
+            let listed: Vec<&str> =
+                table.columns[..table.key].iter().map(|column| column.trim_matches('"')).collect();
+            assert_eq!(key, listed, "{}", table.name);
+        }
+    }
+
+    #[test]
+    fn any_other_value_has_another_digest() {
+        let digest = |cells: Vec<Cell>| row_digest(&TABLES[0], &Row(cells)).unwrap();
+        let text = |text: &str| Cell::Text(text.into());
+        let all = [
+            digest(vec![text("a"), text("bc")]),
+            digest(vec![text("ab"), text("c")]),
+            digest(vec![text("a"), Cell::Blob(b"bc".to_vec())]),
+            digest(vec![text("a"), Cell::Null]),
+            digest(vec![text("a"), Cell::Int(0)]),
+        ];
+        let distinct: std::collections::HashSet<u128> = all.into_iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        let flag = |cell| {
+            let mut row = vec![Cell::Null; ENTRY.columns.len()];
+            row[9] = cell;
+            row_digest(&ENTRY, &Row(row)).unwrap()
+        };
+        assert_eq!(flag(Cell::Int(1)), flag(Cell::Flag(true)), "of every database");
+        assert_ne!(flag(Cell::Int(1)), flag(Cell::Flag(false)));
+    }
+}
