@@ -404,7 +404,7 @@ impl Books<'_> {
             &values![forgotten, SWEEP_MAX],
         )?;
         // By the clock itself: it may stand behind the journal.
-        if self.ground.clock.now() < self.ground.grace_until {
+        if self.ground.clock.now() < self.ground.grace_until.max(self.memory.grace_until) {
             return Ok(false);
         }
         self.send()?;

@@ -13,6 +13,7 @@ use crate::store::StoreError;
 use crate::store::sql::{self, Sql, Value, values};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::{Nanodollars, Overflow};
 use tollgate_domain::time::Timestamp;
@@ -33,8 +34,10 @@ pub(crate) struct Ground {
     pub(crate) clock: Clock,
     /// How long a hold lives after its last sign of life.
     pub(crate) hold_ttl_ms: i64,
-    /// Until when nothing expires.
+    /// Until when nothing expires after the start.
     pub(crate) grace_until: Timestamp,
+    /// How long nothing expires after the database was away.
+    pub(crate) grace_ms: i64,
     /// No limit refuses anything: each only says what it would have.
     pub(crate) observe: bool,
 }
@@ -53,6 +56,10 @@ impl Ground {
 pub(super) struct Memory {
     keys: HashMap<KeyDigest, Arc<Key>>,
     accounts: HashMap<i64, Arc<Charged>>,
+    /// Sessions: what they may spend is said by other accounts, so no revision of their own tells that it has changed.
+    session_accounts: HashMap<i64, Arc<Charged>>,
+    /// Until when nothing expires, because the database was away: settles that waited for it come first.
+    pub(super) grace_until: Timestamp,
     /// Tag accounts, by scope and tag: few, because only admins make them.
     pub(super) tags: Option<HashMap<(String, String), i64>>,
     /// Session accounts, by key account and session.
@@ -176,6 +183,8 @@ impl Memory {
         Self {
             keys: HashMap::new(),
             accounts: HashMap::new(),
+            session_accounts: HashMap::new(),
+            grace_until: Timestamp::new(i64::MIN),
             tags: None,
             sessions: HashMap::new(),
             sessions_at: Timestamp::new(i64::MIN),
@@ -198,7 +207,11 @@ impl Memory {
     pub(super) fn forget(&mut self, db: &dyn Sql) -> sql::Result<()> {
         let numbers = if db.is_shared() { self.numbers } else { Numbers::read(db)? };
         let at = self.numbers.at.max(numbers.at);
-        *self = Self { sessions_at: self.sessions_at, ..Self::with(Numbers { at, ..numbers }) };
+        *self = Self {
+            sessions_at: self.sessions_at,
+            grace_until: self.grace_until,
+            ..Self::with(Numbers { at, ..numbers })
+        };
         Ok(())
     }
 
@@ -207,6 +220,7 @@ impl Memory {
         self.balances.clear();
         self.buckets.clear();
         self.sessions.clear();
+        self.session_accounts.clear();
         self.rates.clear();
         self.open.clear();
         self.absent.clear();
@@ -252,6 +266,7 @@ impl Memory {
         self.keys.clear();
         self.tags = None;
         self.sessions.clear();
+        self.session_accounts.clear();
         self.rates.clear();
         let counts = self.accounts.remove(&account).map_or(0, |charged| charged.counts.len());
         for index in 0..counts {
@@ -279,8 +294,10 @@ impl Memory {
             self.buckets.clear();
             self.rates.clear();
         }
-        if self.sessions.len() > REMEMBERED_MAX {
+        if self.sessions.len() > REMEMBERED_MAX || self.session_accounts.len() > REMEMBERED_MAX {
             self.sessions.clear();
+            self.session_accounts.clear();
+            self.current.clear();
         }
         if self.open.len() > REMEMBERED_MAX {
             self.open.clear();
@@ -371,11 +388,14 @@ impl Books<'_> {
 
     /// The account, as it is charged.
     pub(super) fn charged(&mut self, account: i64) -> sql::Result<Arc<Charged>> {
-        if let Some(known) = self.memory.accounts.get(&account) {
+        let memory = &mut *self.memory;
+        if let Some(known) = memory.accounts.get(&account).or_else(|| memory.session_accounts.get(&account)) {
             return Ok(known.clone());
         }
         let charged = Arc::new(load_charged(self.db, account, self.ground)?);
-        self.memory.accounts.insert(account, charged.clone());
+        let is_session = charged.label.kind == AccountKind::Session;
+        let place = if is_session { &mut memory.session_accounts } else { &mut memory.accounts };
+        place.insert(account, charged.clone());
         Ok(charged)
     }
 

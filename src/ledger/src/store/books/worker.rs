@@ -23,6 +23,8 @@ const WAITING_MAX: usize = 8_192;
 const BATCH_MAX: usize = 512;
 /// How often the writer looks for what is due by itself.
 const SWEEP_MS: i64 = 1_000;
+/// How often it tries again, while nothing can be written.
+const PROBE_MS: u64 = 100;
 /// How often a transaction is run again when others were in its way, before its callers are told to try later.
 const ATTEMPTS: usize = 12;
 
@@ -94,7 +96,10 @@ impl Trouble {
 
 /// Where jobs for the writer go.
 #[derive(Clone)]
-pub(super) struct Writer(SyncSender<Box<dyn WriteJob>>);
+pub(super) struct Writer {
+    jobs: SyncSender<Box<dyn WriteJob>>,
+    trouble: Trouble,
+}
 
 /// Where jobs for a reader go.
 #[derive(Clone)]
@@ -139,8 +144,12 @@ impl Writer {
         alone: bool,
         run: impl FnMut(&mut Books<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // Told at once: waiting would help nobody, and the writer finds out by itself when it works again.
+        if let Some(why) = self.trouble.get() {
+            return Err(StoreError::Unavailable(why));
+        }
         let (reply, answer) = oneshot::channel();
-        deliver(&self.0, Box::new(Job { needs, alone, run, done: None, reply }), answer).await
+        deliver(&self.jobs, Box::new(Job { needs, alone, run, done: None, reply }), answer).await
     }
 }
 
@@ -185,12 +194,13 @@ pub(super) fn start_writer(
     let (sender, receiver) = sync_channel(WAITING_MAX);
     let runtime = Handle::try_current().ok();
     let thread = std::thread::Builder::new().name("ledger-writer".into());
+    let seen = trouble.clone();
     let handle = thread.spawn(move || {
-        if let Err(reason) = write_until_closed(db.as_ref(), &ground, &receiver, runtime.as_ref(), &trouble) {
+        if let Err(reason) = write_until_closed(db.as_ref(), &ground, &receiver, runtime.as_ref(), &seen) {
             failed.send_replace(Some(reason.to_string()));
         }
     })?;
-    Ok((Writer(sender), handle))
+    Ok((Writer { jobs: sender, trouble }, handle))
 }
 
 fn write_until_closed(
@@ -204,7 +214,9 @@ fn write_until_closed(
     let mut sweep_at = ground.clock.now();
     let mut batch = Vec::with_capacity(BATCH_MAX);
     loop {
-        match jobs.recv_timeout(Duration::from_millis(SWEEP_MS.cast_unsigned())) {
+        let in_trouble = trouble.get().is_some();
+        let patience = if in_trouble { PROBE_MS } else { SWEEP_MS.cast_unsigned() };
+        match jobs.recv_timeout(Duration::from_millis(patience)) {
             Ok(job) => batch.push(job),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return db.close(),
@@ -212,7 +224,7 @@ fn write_until_closed(
         batch.extend(jobs.try_iter().take(BATCH_MAX - 1));
         let mut writing = Writing { books: Books { db, ground, memory: &mut memory }, trouble };
         let now = ground.clock.now();
-        let sweep = now >= sweep_at;
+        let sweep = in_trouble || now >= sweep_at;
         let mut swept = false;
         for part in parts(&mut batch, db.is_shared(), sweep) {
             let sweeps = part.sweep;
@@ -278,7 +290,12 @@ impl Writing<'_> {
             let transaction = AssertUnwindSafe(|| self.commit(&mut part));
             let error = match catch_unwind(transaction) {
                 Ok(Ok(more)) => {
-                    self.trouble.set(None);
+                    if self.trouble.get().is_some() {
+                        let ground = self.books.ground;
+                        self.books.memory.grace_until = ground.clock.now().plus_ms(ground.grace_ms);
+                        tracing::info!("the books can be written again");
+                        self.trouble.set(None);
+                    }
                     return Ok(Some((part.jobs, more)));
                 }
                 Ok(Err(error)) => error,
@@ -290,11 +307,15 @@ impl Writing<'_> {
                     tracing::debug!(%error, attempt, "a transaction is run again");
                 }
                 SqlErrorKind::Lasting => return Err(error),
-                kind => {
+                // Said once, not with every attempt.
+                SqlErrorKind::Unavailable if self.trouble.get().is_some() => return Ok(None),
+                SqlErrorKind::Unavailable => {
+                    tracing::error!(%error, "the books cannot be written");
+                    self.trouble.set(Some(error.why));
+                    return Ok(None);
+                }
+                SqlErrorKind::Contended | SqlErrorKind::Other => {
                     tracing::error!(%error, "a transaction failed");
-                    if kind == SqlErrorKind::Unavailable {
-                        self.trouble.set(Some(error.why));
-                    }
                     return Ok(None);
                 }
             }
@@ -312,7 +333,12 @@ impl Writing<'_> {
         if self.trouble.get().is_some() {
             books.probe()?;
         }
-        let more = if part.sweep { absorb(books.tend())?.unwrap_or(false) } else { false };
+        // What waited for the database comes first.
+        let more = if part.sweep && self.trouble.get().is_none() {
+            absorb(books.tend())?.unwrap_or(false)
+        } else {
+            false
+        };
         part.jobs.iter_mut().try_for_each(|job| job.run(books))?;
         books.flush()?;
         books.db.commit()?;

@@ -1,5 +1,5 @@
-use super::*;
 use super::super::prices::Prices;
+use super::*;
 use crate::clock::Clock;
 use crate::store::sql::values;
 use crate::store::sqlite::Access;
@@ -29,6 +29,7 @@ impl Bench {
             clock: Clock::system(),
             hold_ttl_ms: 1,
             grace_until: Timestamp::new(i64::MAX),
+            grace_ms: 0,
             observe: false,
         };
         let (failure, failed) = watch::channel(None);
