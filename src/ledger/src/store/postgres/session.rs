@@ -52,6 +52,14 @@ impl Patience {
         }
     }
 
+    /// Whether whole tables are read.
+    fn scans(self) -> &'static str {
+        match self {
+            Self::Hurried => "off",
+            Self::Patient => "on",
+        }
+    }
+
     /// For everything that was sent at once; longer than the server's own bound, for the server that no longer answers at all.
     pub(super) fn answer(self) -> Duration {
         match self {
@@ -122,6 +130,9 @@ impl Session {
             ("lock_timeout", patience.lock_ms().to_string()),
             ("idle_in_transaction_session_timeout", patience.idle_in_transaction_ms().to_string()),
             ("default_transaction_isolation", "'read committed'".to_owned()),
+            // Every statement of the way of a request has an index. A plan that was made while a table was small would read all of
+            // it, until the server counts the rows anew: a minute or more, in which the table has long grown.
+            ("enable_seqscan", patience.scans().to_owned()),
         ];
         for (name, value) in settings {
             self.value(&format!("SET {name} = {value}")).await?;
