@@ -401,11 +401,12 @@ fn fill(
     to: &dyn Sql,
     finish: impl FnOnce(&dyn Sql) -> Result<(), PlaceError>,
 ) -> Result<Copied, PlaceError> {
-    for table in TABLES {
-        if !to.query(&format!("SELECT 1 FROM {} LIMIT 1", table.name), &[])?.is_empty() {
-            return Err(PlaceError::HasBooks("the target".into()));
-        }
+    if has_books(to)? {
+        return Err(PlaceError::HasBooks("the target".into()));
     }
+    // What opening it left there counts only where the source says nothing.
+    let own = to.query("SELECT name, value FROM meta", &[])?;
+    to.execute("DELETE FROM meta", &[])?;
     let mut sums = Vec::with_capacity(TABLES.len());
     for table in TABLES {
         sums.push(copy_table(from, to, table)?);
@@ -418,6 +419,12 @@ fn fill(
             return Err(PlaceError::Differs(table.name));
         }
     }
+    for row in &own {
+        to.execute(
+            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            &values![row.text(0)?, row.blob(1)?],
+        )?;
+    }
     finish(to)?;
     let report = books::verify(to)?;
     if !report.is_clean() {
@@ -425,6 +432,20 @@ fn fill(
     }
     let rows = TABLES.iter().zip(sums).map(|(table, sum)| (table.name, sum.rows)).collect();
     Ok(Copied { rows, report })
+}
+
+/// Whether a ledger ever served it: each makes an epoch first.
+fn has_books(db: &dyn Sql) -> SqlResult<bool> {
+    for table in TABLES {
+        let any = match table.name {
+            "meta" => "SELECT 1 FROM meta WHERE name = 'epoch'".to_owned(),
+            name => format!("SELECT 1 FROM {name} LIMIT 1"),
+        };
+        if !db.query(&any, &[])?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How many rows there are, and the sum of their digests: the same in any order, and other with any other row.
@@ -582,13 +603,8 @@ fn mark(db: &dyn Sql) -> Result<(Timestamp, Timestamp), PlaceError> {
     let now = now_ms(db)?;
     let rows = db.query("SELECT max(at) FROM entry", &[])?;
     let latest = rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten();
-    let from = match latest {
-        Some(at) => at,
-        None => {
-            let rows = db.query("SELECT coalesce(max(updated_at), 0) FROM account", &[])?;
-            rows.first().map_or(Ok(0), |row| row.int(0))?
-        }
-    };
+    // Without a line, nothing was ever spent.
+    let from = latest.unwrap_or(now);
     let gap = [from.to_be_bytes(), now.to_be_bytes()].concat();
     for (name, value) in [("epoch", epoch.as_slice()), ("gap", &gap)] {
         db.execute(

@@ -1,0 +1,11 @@
+//! The verbs of the binary beside `serve`, over books in a file and in a real PostgreSQL.
+
+mod books;
+#[expect(dead_code, reason = "others stop and kill their servers")]
+#[path = "../postgres/cluster.rs"]
+mod cluster;
+mod copies;
+mod help;
+mod places;
+mod retire;
+mod verify;

@@ -1,0 +1,45 @@
+//! `verify` tells good books from altered ones, and both from none.
+
+use crate::books::{Place, lived, said};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn good_books_are_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in Place::each(&folder) {
+        lived(&place).await;
+        let report = place.run("verify", &[]);
+        assert!(report.contains("41 holds: all of them agree"), "{report}");
+    }
+}
+
+/// One amount in each table that money stands in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_altered_amount_is_named_by_table_and_row() {
+    for (alter, fault) in [
+        ("UPDATE entry SET posted = posted + 1 WHERE entry = 7", "entry 7: it was altered"),
+        ("UPDATE balance SET posted = posted + 1 WHERE balance = 3", "balance 3: it was altered"),
+        ("UPDATE hold SET posted = posted + 1 WHERE hold = (SELECT min(hold) + 4 FROM hold)", "hold 5: "),
+        (
+            "UPDATE rollup SET posted = posted + 1 WHERE hour = (SELECT min(hour) FROM rollup) AND key = 4",
+            "account 4: the hours' sums say",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for place in Place::each(&folder) {
+            lived(&place).await;
+            place.alter(alter);
+            let report = said(place.command("verify").output().unwrap(), 1);
+            assert!(report.contains(fault), "{alter}: {report}");
+            assert!(report.contains("they do not agree"), "{report}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_neither_good_nor_altered() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in Place::each(&folder) {
+        let report = said(place.command("verify").output().unwrap(), 2);
+        assert!(report.starts_with("error: "), "{report}");
+    }
+}
