@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -92,6 +92,27 @@ impl Fields {
         read: impl FnOnce(&str, &RawValue) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         self.optional(name, read)?.ok_or_else(|| ApiError::field(name, "is missing"))
+    }
+
+    /// Whether a field is there and not `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(entry, raw)| entry == name && raw.get() != "null")
+    }
+
+    /// Refuses the absence of a field that somebody takes later.
+    pub(crate) fn needs(&self, name: &str) -> Result<(), ApiError> {
+        if self.has(name) { Ok(()) } else { Err(ApiError::field(name, "is missing")) }
+    }
+
+    /// Gives a field its usual name.
+    pub(crate) fn rename(&mut self, name: &str, usual: &str) -> Result<(), ApiError> {
+        let Some(raw) = self.take(name) else { return Ok(()) };
+        if self.has(usual) {
+            return Err(ApiError::field(name, format!("says the same as {usual}")));
+        }
+        self.take(usual);
+        self.entries.push((usual.to_owned(), raw));
+        Ok(())
     }
 
     /// Refuses what is left.
@@ -192,19 +213,29 @@ pub(crate) fn value(name: &str, raw: &RawValue) -> Result<Value, ApiError> {
         .map_err(|_| ApiError::field(name, "is nested too deeply, or a number is out of range"))
 }
 
-/// A JSON object.
-pub(crate) fn map(name: &str, raw: &RawValue) -> Result<Map<String, Value>, ApiError> {
-    match value(name, raw)? {
-        Value::Object(map) => Ok(map),
-        _ => Err(ApiError::field(name, "must be an object")),
-    }
-}
-
 /// A list of objects, each as its fields.
 pub(crate) fn objects(name: &str, raw: &RawValue) -> Result<Vec<Fields>, ApiError> {
     let items: Vec<Box<RawValue>> =
         serde_json::from_str(raw.get()).map_err(|_| ApiError::field(name, "must be a list of objects"))?;
     items.iter().map(|item| Ok(Fields { entries: object(name, item.get().as_bytes())? })).collect()
+}
+
+/// One object, as its fields.
+pub(crate) fn one(name: &str, raw: &RawValue) -> Result<Fields, ApiError> {
+    members(name, raw).map(|entries| Fields { entries })
+}
+
+/// The members of an object, each once.
+pub(crate) fn members(name: &str, raw: &RawValue) -> Result<Vec<(String, Box<RawValue>)>, ApiError> {
+    let members: Vec<_> = match raw.get().starts_with('{') {
+        true => object(name, raw.get().as_bytes())?,
+        false => return Err(ApiError::field(name, "must be an object")),
+    };
+    let mut names = BTreeSet::new();
+    match members.iter().find(|(name, _)| !names.insert(name)) {
+        Some((twice, _)) => Err(ApiError::field(name, format!("has {twice:?} twice"))),
+        None => Ok(members),
+    }
 }
 
 /// The entries of an object, in order. An error names the field in which the text stops being JSON, where there is one.

@@ -4,7 +4,7 @@ use super::auth::{Admin, Caller};
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::query::Params;
-use super::render::{KeyView, Warned, token};
+use super::render::{KeyView, token};
 use super::terms::Terms;
 use super::{ADMIN, App, own_key, random};
 use crate::store::{
@@ -72,11 +72,11 @@ pub(crate) async fn generate<S: Store>(
     _: Admin,
     State(app): State<Arc<App<S>>>,
     mut fields: Fields,
-) -> Result<Json<Warned<MadeKey>>, ApiError> {
+) -> Result<Json<MadeKey>, ApiError> {
     let own = fields.optional("key", own_key::read)?;
     let terms = Terms::read(fields, AccountKind::Key)?;
-    let warnings = terms.warnings();
-    Ok(Json(Warned { answer: app.make_key(own, terms).await?, warnings }))
+    terms.check_models(app.store.prices().catalogue())?;
+    Ok(Json(app.make_key(own, terms).await?))
 }
 
 /// `GET /key/info`
@@ -108,7 +108,7 @@ pub(crate) async fn update<S: Store>(
     _: Admin,
     State(app): State<Arc<App<S>>>,
     mut fields: Fields,
-) -> Result<Json<Warned<NamedKey>>, ApiError> {
+) -> Result<Json<NamedKey>, ApiError> {
     let (account, param) = match fields.optional("key", fields::text)? {
         Some(key) => (AccountRef::Key(digest(&key)), "key"),
         None => {
@@ -118,7 +118,7 @@ pub(crate) async fn update<S: Store>(
         }
     };
     let terms = Terms::read(fields, AccountKind::Key)?;
-    let warnings = terms.warnings();
+    terms.check_models(app.store.prices().catalogue())?;
     let _turn = app.updates.lock().await;
     let record = app.key(account, param).await?;
     let change = terms.into_change(&record, app.clock.now())?;
@@ -130,7 +130,7 @@ pub(crate) async fn update<S: Store>(
     }
     let record = app.store.update(AccountRef::Id(AccountKind::Key, record.id), change).await?;
     let answer = NamedKey { key: token(&record), view: app.key_view(&record).await? };
-    Ok(Json(Warned { answer, warnings }))
+    Ok(Json(answer))
 }
 
 /// `POST /key/delete`

@@ -6,6 +6,7 @@
 
 mod auth;
 mod error;
+mod events;
 mod fields;
 mod health;
 mod key;
@@ -16,6 +17,7 @@ mod query;
 mod random;
 mod render;
 mod spend;
+mod tag;
 mod team;
 mod terms;
 mod unenforced;
@@ -71,6 +73,13 @@ pub fn router<S: Store>(store: Arc<S>, master: MasterKey) -> Router {
         .route("/organization/new", post(organization::new::<S>))
         .route("/organization/info", get(organization::info::<S>).post(organization::infos::<S>))
         .route("/organization/list", get(organization::list::<S>))
+        .route("/tag/new", post(tag::new::<S>))
+        .route("/tag/update", post(tag::update::<S>))
+        .route("/tag/info", post(tag::infos::<S>))
+        .route("/tag/delete", post(tag::delete::<S>))
+        .route("/tag/list", get(tag::list::<S>))
+        .route("/tag/summary", get(tag::summary::<S>))
+        .route("/budget/events", get(events::list::<S>))
         .route("/user/new", post(user::new::<S>))
         .route("/user/info", get(user::info::<S>))
         .route("/spend/logs", get(spend::logs::<S>))

@@ -5,7 +5,7 @@ use super::auth::Admin;
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::query::Params;
-use super::render::{OrganizationView, TeamView, Warned};
+use super::render::{OrganizationView, TeamView};
 use super::team::new_id;
 use super::terms::Terms;
 use crate::store::{AccountRecord, Owners, Store};
@@ -29,15 +29,15 @@ pub(crate) async fn new<S: Store>(
     _: Admin,
     State(app): State<Arc<App<S>>>,
     mut fields: Fields,
-) -> Result<Json<Warned<OrganizationView>>, ApiError> {
+) -> Result<Json<OrganizationView>, ApiError> {
     let id = new_id(&mut fields, "organization_id")?;
     let terms = Terms::read(fields, AccountKind::Organization)?;
     if terms.alias.clone().flatten().is_none() {
         return Err(ApiError::field("organization_alias", "is missing"));
     }
-    let warnings = terms.warnings();
+    terms.check_models(app.store.prices().catalogue())?;
     let record = app.create(AccountKind::Organization, id, terms.into_spec(app.clock.now())?).await?;
-    Ok(Json(Warned { answer: OrganizationView::from(&record), warnings }))
+    Ok(Json(OrganizationView::from(&record)))
 }
 
 /// `GET /organization/info`

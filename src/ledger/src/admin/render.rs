@@ -1,15 +1,17 @@
 //! Accounts as answers show them: LiteLLM's fields, with every amount exact to the nano-dollar.
 
-use super::terms::main_duration;
+use super::terms::{MODEL_RATES, Parts, RATES, main_duration, soft_of};
 use crate::store::{AccountRecord, LimitRecord};
 use serde::ser::Error;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::rate::RateKind;
+use tollgate_domain::rate::{RateKind, RateNow};
 use tollgate_domain::time::Timestamp;
+use tollgate_domain::window::{BillingDay, Zone};
 
 /// An amount as a JSON number, written from its decimal text: no float could hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,26 +23,56 @@ impl Serialize for Money {
     }
 }
 
-/// One of an account's limits beside the main one.
+/// One of an account's limits beside the main one. It may come back as it is in a body.
 #[derive(Debug, Serialize)]
 pub(crate) struct LimitView {
     budget_duration: Option<String>,
+    time_zone: Option<&'static str>,
+    billing_day: Option<u8>,
+    rolling: bool,
     max_budget: Money,
     spend: Money,
     pending: Money,
     reset_at: Option<String>,
     observe: bool,
+    thresholds: Vec<u16>,
 }
 
 impl From<&LimitRecord> for LimitView {
     fn from(limit: &LimitRecord) -> Self {
+        let Parts { zone, day, rolling } = Parts::of(limit.spec.window);
         Self {
             budget_duration: limit.spec.duration.clone(),
+            time_zone: zone.map(Zone::name),
+            billing_day: day.map(BillingDay::get),
+            rolling,
             max_budget: Money(limit.spec.amount),
             spend: Money(limit.posted),
             pending: Money(limit.pending),
             reset_at: limit.period.end.and_then(Timestamp::to_rfc3339),
             observe: limit.spec.observe,
+            thresholds: limit.spec.thresholds.clone(),
+        }
+    }
+}
+
+/// A rate over all models, as it stands.
+#[derive(Debug, Serialize)]
+pub(crate) struct RateView {
+    name: &'static str,
+    limit: u64,
+    remaining: u64,
+    reset_at: Option<String>,
+}
+
+impl From<&RateNow> for RateView {
+    fn from(now: &RateNow) -> Self {
+        let name = RATES.iter().find(|(kind, _)| *kind == now.rate.kind);
+        Self {
+            name: name.map_or(now.rate.kind.as_str(), |(_, name)| name),
+            limit: now.rate.limit,
+            remaining: now.remaining,
+            reset_at: now.resets_at.to_rfc3339(),
         }
     }
 }
@@ -54,7 +86,12 @@ pub(crate) struct AccountView {
     soft_budget: Option<Money>,
     budget_duration: Option<String>,
     budget_reset_at: Option<String>,
+    budget_time_zone: Option<&'static str>,
+    budget_billing_day: Option<u8>,
+    budget_rolling: bool,
     budget_limits: Vec<LimitView>,
+    model_max_budget: BTreeMap<String, LimitView>,
+    alert_thresholds: Vec<u16>,
     models: Vec<String>,
     tags: Vec<String>,
     forbidden_extras: Vec<&'static str>,
@@ -62,6 +99,14 @@ pub(crate) struct AccountView {
     observe: bool,
     rpm_limit: Option<u64>,
     tpm_limit: Option<u64>,
+    tpd_limit: Option<u64>,
+    max_parallel_requests: Option<u64>,
+    model_rpm_limit: BTreeMap<String, u64>,
+    model_tpm_limit: BTreeMap<String, u64>,
+    rates: Vec<RateView>,
+    observe_rates: bool,
+    max_session_budget: Option<Money>,
+    client_tags_bind: bool,
     blocked: bool,
     metadata: Map<String, Value>,
     created_by: String,
@@ -79,7 +124,13 @@ impl AccountView {
             None => (None, record.posted, record.pending),
         };
         let main = record.limits.iter().find(|limit| limit.spec.main);
-        let soft_budget = soft_budget(&mut metadata);
+        let parts = main.map(|main| Parts::of(main.spec.window)).unwrap_or_default();
+        let more = |of_model: bool| {
+            let more = record.limits.iter().filter(|limit| !limit.spec.main && !limit.spec.soft);
+            more.filter(move |limit| limit.spec.model.is_some() == of_model)
+        };
+        let of_model = |limit: &LimitRecord| Some((limit.spec.model.clone()?, LimitView::from(limit)));
+        let [model_rpm_limit, model_tpm_limit] = MODEL_RATES.map(|(kind, _)| model_rates(record, kind));
         let tags: Vec<String> = record.spec.tags.iter().map(Tag::to_string).collect();
         if !tags.is_empty() {
             metadata.insert("tags".to_owned(), tags.clone().into());
@@ -88,10 +139,15 @@ impl AccountView {
             spend: Money(spend),
             pending: Money(pending),
             max_budget: main.map(|main| Money(main.spec.amount)),
-            soft_budget,
+            soft_budget: soft_of(&record.spec.limits).map(|soft| Money(soft.amount)),
             budget_duration: main_duration(record),
             budget_reset_at: reset_at.and_then(Timestamp::to_rfc3339),
-            budget_limits: record.limits.iter().filter(|l| !l.spec.main).map(LimitView::from).collect(),
+            budget_time_zone: parts.zone.map(Zone::name),
+            budget_billing_day: parts.day.map(BillingDay::get),
+            budget_rolling: parts.rolling,
+            budget_limits: more(false).map(LimitView::from).collect(),
+            model_max_budget: more(true).filter_map(of_model).collect(),
+            alert_thresholds: main.map(|main| main.spec.thresholds.clone()).unwrap_or_default(),
             models: record.spec.models.clone(),
             tags,
             forbidden_extras: record.spec.forbidden.iter().map(|extra| extra.as_str()).collect(),
@@ -99,6 +155,14 @@ impl AccountView {
             observe: main.is_some_and(|main| main.spec.observe),
             rpm_limit: rate(record, RateKind::RequestsPerMinute),
             tpm_limit: rate(record, RateKind::TokensPerMinute),
+            tpd_limit: rate(record, RateKind::TokensPerDay),
+            max_parallel_requests: rate(record, RateKind::Parallel),
+            model_rpm_limit,
+            model_tpm_limit,
+            rates: record.rates.iter().map(RateView::from).collect(),
+            observe_rates: record.spec.rates.iter().any(|spec| spec.observe),
+            max_session_budget: record.spec.session_limit.map(Money),
+            client_tags_bind: record.spec.client_tags_bind,
             blocked: record.spec.blocked,
             metadata,
             created_by: record.created_by.clone(),
@@ -107,13 +171,6 @@ impl AccountView {
             last_active: record.last_active_at.and_then(Timestamp::to_rfc3339),
         }
     }
-}
-
-/// The soft budget, which is kept as a text in the metadata.
-fn soft_budget(metadata: &mut Map<String, Value>) -> Option<Money> {
-    let amount = metadata.get("soft_budget")?.as_str()?.parse().ok()?;
-    metadata.remove("soft_budget");
-    Some(Money(amount))
 }
 
 /// A key. Its secret is not among the fields: nobody keeps it.
@@ -220,7 +277,13 @@ fn rate(record: &AccountRecord, kind: RateKind) -> Option<u64> {
     rates.iter().find(|spec| spec.rate.kind == kind && spec.model.is_none()).map(|spec| spec.rate.limit)
 }
 
-/// The budget of an organization, in the table of its own that LiteLLM shows it in.
+/// The account's rates of this kind, of single models.
+fn model_rates(record: &AccountRecord, kind: RateKind) -> BTreeMap<String, u64> {
+    let rates = record.spec.rates.iter().filter(|spec| spec.rate.kind == kind);
+    rates.filter_map(|spec| Some((spec.model.clone()?, spec.rate.limit))).collect()
+}
+
+/// The budget of an organization or a tag, in the table of its own that LiteLLM shows it in.
 #[derive(Debug, Serialize)]
 struct BudgetTable {
     budget_id: String,
@@ -230,6 +293,23 @@ struct BudgetTable {
     budget_reset_at: Option<String>,
     rpm_limit: Option<u64>,
     tpm_limit: Option<u64>,
+    max_parallel_requests: Option<u64>,
+}
+
+impl BudgetTable {
+    /// The budget of the account of this id.
+    fn new(id: &str, account: &AccountView) -> Self {
+        Self {
+            budget_id: id.to_owned(),
+            max_budget: account.max_budget,
+            soft_budget: account.soft_budget,
+            budget_duration: account.budget_duration.clone(),
+            budget_reset_at: account.budget_reset_at.clone(),
+            rpm_limit: account.rpm_limit,
+            tpm_limit: account.tpm_limit,
+            max_parallel_requests: account.max_parallel_requests,
+        }
+    }
 }
 
 /// An organization.
@@ -253,29 +333,39 @@ impl From<&AccountRecord> for OrganizationView {
             organization_alias: record.spec.alias.clone(),
             budget_id: record.id.clone(),
             updated_by: record.created_by.clone(),
-            litellm_budget_table: BudgetTable {
-                budget_id: record.id.clone(),
-                max_budget: account.max_budget,
-                soft_budget: account.soft_budget,
-                budget_duration: account.budget_duration.clone(),
-                budget_reset_at: account.budget_reset_at.clone(),
-                rpm_limit: account.rpm_limit,
-                tpm_limit: account.tpm_limit,
-            },
+            litellm_budget_table: BudgetTable::new(&record.id, &account),
             account,
         }
     }
 }
 
-/// An answer with what a caller should know beside it.
+/// A tag with an account of its own.
 #[derive(Debug, Serialize)]
-pub(crate) struct Warned<T> {
-    /// The answer.
+pub(crate) struct TagView {
+    name: String,
+    description: Value,
+    organization_id: Option<String>,
+    /// LiteLLM routes by tags, so a tag has models there. Here it has none.
+    model_info: Map<String, Value>,
+    litellm_budget_table: BudgetTable,
     #[serde(flatten)]
-    pub(crate) answer: T,
-    /// What is not as it seems.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) warnings: Vec<String>,
+    account: AccountView,
+}
+
+impl From<&AccountRecord> for TagView {
+    fn from(record: &AccountRecord) -> Self {
+        let mut metadata = record.spec.metadata.clone();
+        let description = metadata.remove("description").unwrap_or_default();
+        let account = AccountView::new(record, metadata);
+        Self {
+            name: record.id.clone(),
+            description,
+            organization_id: record.spec.owners.organization.clone(),
+            model_info: Map::new(),
+            litellm_budget_table: BudgetTable::new(&record.id, &account),
+            account,
+        }
+    }
 }
 
 /// An instant to the millisecond, as spend logs carry it.

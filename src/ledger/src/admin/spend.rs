@@ -149,7 +149,7 @@ pub(crate) async fn correct<S: Store>(
 }
 
 /// From the first instant of `start_date` to the first after `end_date`, in UTC.
-fn dates(params: &mut Params) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+pub(super) fn dates(params: &mut Params) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
     let start = params.read("start_date", date)?;
     let end = params.read("end_date", date)?;
     if let (Some(start), Some(end)) = (start, end)

@@ -4,7 +4,7 @@ use super::auth::Admin;
 use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::query::Params;
-use super::render::{KeyView, TeamView, Warned};
+use super::render::{KeyView, TeamView};
 use super::terms::Terms;
 use super::{App, random};
 use crate::store::{AccountChange, AccountRef, Owners, Store};
@@ -39,13 +39,13 @@ pub(crate) async fn new<S: Store>(
     _: Admin,
     State(app): State<Arc<App<S>>>,
     mut fields: Fields,
-) -> Result<Json<Warned<TeamView>>, ApiError> {
+) -> Result<Json<TeamView>, ApiError> {
     let id = new_id(&mut fields, "team_id")?;
     let terms = Terms::read(fields, AccountKind::Team)?;
     app.check_organization(&terms).await?;
-    let warnings = terms.warnings();
+    terms.check_models(app.store.prices().catalogue())?;
     let record = app.create(AccountKind::Team, id, terms.into_spec(app.clock.now())?).await?;
-    Ok(Json(Warned { answer: TeamView::from(&record), warnings }))
+    Ok(Json(TeamView::from(&record)))
 }
 
 /// `POST /team/update`
@@ -53,17 +53,17 @@ pub(crate) async fn update<S: Store>(
     _: Admin,
     State(app): State<Arc<App<S>>>,
     mut fields: Fields,
-) -> Result<Json<Warned<UpdatedTeam>>, ApiError> {
+) -> Result<Json<UpdatedTeam>, ApiError> {
     let id = fields.required("team_id", fields::text)?;
     let terms = Terms::read(fields, AccountKind::Team)?;
     app.check_organization(&terms).await?;
-    let warnings = terms.warnings();
+    terms.check_models(app.store.prices().catalogue())?;
     let _turn = app.updates.lock().await;
     let record = app.account(AccountKind::Team, "team_id", &id).await?;
     let change = terms.into_change(&record, app.clock.now())?;
     let record = app.store.update(AccountRef::Id(AccountKind::Team, id), change).await?;
     let answer = UpdatedTeam { team_id: record.id.clone(), data: TeamView::from(&record) };
-    Ok(Json(Warned { answer, warnings }))
+    Ok(Json(answer))
 }
 
 /// `POST /team/delete`: the team's keys go with it.

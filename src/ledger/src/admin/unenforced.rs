@@ -2,7 +2,7 @@
 //! and then ignored is worse than none.
 
 use super::error::ApiError;
-use super::fields;
+use super::fields::{self, Fields};
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -36,13 +36,10 @@ const KNOWN: [&str; 24] = [
 ];
 
 /// What LiteLLM reads out of `metadata` when it enforces.
-const IN_METADATA: [&str; 9] = [
+const IN_METADATA: [&str; 6] = [
     "enforced_params",
     "guardrails",
     "mcp_rpm_limit",
-    "model_max_budget",
-    "model_rpm_limit",
-    "model_tpm_limit",
     "tag_rpm_limit",
     "temp_budget_expiry",
     "temp_budget_increase",
@@ -62,6 +59,28 @@ pub(crate) fn harmless(rest: Vec<(String, Box<RawValue>)>) -> Result<Map<String,
         kept.insert(name, value);
     }
     Ok(kept)
+}
+
+/// What an account of any kind but a tag enforces.
+const NOT_OF_TAGS: [&str; 7] = [
+    "blocked",
+    "client_tags_bind",
+    "forbidden_extras",
+    "models",
+    "required_tags",
+    "tags",
+    "max_session_budget",
+];
+
+/// Refuses what a tag does not enforce.
+pub(crate) fn check_tag(fields: &mut Fields) -> Result<(), ApiError> {
+    for name in NOT_OF_TAGS {
+        let Some(raw) = fields.take(name) else { continue };
+        if !says_nothing(&fields::value(name, &raw)?) {
+            return Err(ApiError::field(name, "is not enforced on tags, so it is refused"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what LiteLLM would enforce although it stands in `metadata`.
@@ -102,17 +121,13 @@ fn says_nothing(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::Fields;
     use super::*;
 
     #[test]
     fn what_would_bind_is_refused_by_name() {
         let refused = [
-            ("model_max_budget", "{\"gpt-4.1\": 5}"),
-            ("tpd_limit", "5"),
-            ("model_tpm_limit", "{\"gpt-4.1\": 5}"),
-            ("model_rpm_limit", "{\"gpt-4.1\": 5}"),
-            ("max_parallel_requests", "0"),
+            ("tag_rpm_limit", "{\"a\": 5}"),
+            ("global_max_parallel_requests_limit", "5"),
             ("budget_id", "\"b\""),
             ("temp_budget_increase", "5"),
             ("allowed_routes", "[\"/v1/messages\"]"),
@@ -153,7 +168,7 @@ mod tests {
         let body = b"{\"agent_id\": \"a\", \"key_type\": \"llm_api\", \"spend\": 0, \"config\": {\"x\": 1}}";
         assert_eq!(harmless(Fields::parse(body).unwrap().rest()).unwrap().len(), 4);
         let metadata = |json: &str| check_metadata(&serde_json::from_str(json).unwrap()).is_ok();
-        assert!(metadata("{\"note\": \"x\", \"my_limit\": 5, \"model_rpm_limit\": {}}"));
-        assert!(!metadata("{\"model_rpm_limit\": {\"gpt-4.1\": 5}}"));
+        assert!(metadata("{\"note\": \"x\", \"my_limit\": 5, \"tag_rpm_limit\": {}}"));
+        assert!(!metadata("{\"tag_rpm_limit\": {\"a\": 5}}"));
     }
 }

@@ -6,7 +6,7 @@ use super::error::ApiError;
 use super::fields::{self, Fields};
 use super::key::MadeKey;
 use super::query::Params;
-use super::render::{KeyView, TeamView, UserView, Warned};
+use super::render::{KeyView, TeamView, UserView};
 use super::team::new_id;
 use super::terms::Terms;
 use crate::store::{AccountRef, Owners, Store};
@@ -66,7 +66,7 @@ pub(crate) async fn new<S: Store>(
     _: Admin,
     State(app): State<Arc<App<S>>>,
     mut fields: Fields,
-) -> Result<Json<Warned<NewUser>>, ApiError> {
+) -> Result<Json<NewUser>, ApiError> {
     let id = new_id(&mut fields, "user_id")?;
     let role = fields.optional("user_role", role)?;
     let with_key = fields.optional("auto_create_key", fields::flag)?.unwrap_or(true);
@@ -78,7 +78,7 @@ pub(crate) async fn new<S: Store>(
         terms.keep("user_role", Value::String(role));
     }
     app.check_organization(&terms).await?;
-    let warnings = terms.warnings();
+    terms.check_models(app.store.prices().catalogue())?;
     let record = app.create(AccountKind::User, id.clone(), terms.into_spec(app.clock.now())?).await?;
     let user = UserView::from(&record);
     let answer = if with_key {
@@ -93,7 +93,7 @@ pub(crate) async fn new<S: Store>(
     } else {
         NewUser::Alone(Box::new(user))
     };
-    Ok(Json(Warned { answer, warnings }))
+    Ok(Json(answer))
 }
 
 /// `GET /user/info`

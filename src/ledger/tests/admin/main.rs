@@ -4,5 +4,7 @@ mod accounts;
 mod api;
 mod away;
 mod keys;
+mod limits;
 mod refusals;
 mod spend;
+mod tags;

@@ -3,7 +3,7 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
 
-const GET_ROUTES: [&str; 11] = [
+const GET_ROUTES: [&str; 14] = [
     "/key/info",
     "/key/list",
     "/team/info",
@@ -11,12 +11,15 @@ const GET_ROUTES: [&str; 11] = [
     "/organization/info",
     "/organization/list",
     "/user/info",
+    "/tag/list",
+    "/tag/summary",
+    "/budget/events",
     "/spend/logs",
     "/spend/tags",
     "/v1/models",
     "/models",
 ];
-const POST_ROUTES: [&str; 14] = [
+const POST_ROUTES: [&str; 18] = [
     "/spend/correct",
     "/key/generate",
     "/key/update",
@@ -31,6 +34,10 @@ const POST_ROUTES: [&str; 14] = [
     "/organization/new",
     "/organization/info",
     "/user/new",
+    "/tag/new",
+    "/tag/update",
+    "/tag/info",
+    "/tag/delete",
 ];
 
 #[tokio::test]
@@ -134,14 +141,27 @@ async fn a_wrong_field_is_named() {
         (r#"{"blocked": 1}"#, "blocked", "must be true or false"),
         (r#"{"key_alias": 5}"#, "key_alias", "must be a text"),
         (r#"{"metadata": "x"}"#, "metadata", "must be an object"),
+        (r#"{"metadata": {"tag_rpm_limit": {"a": 1}}}"#, "metadata.tag_rpm_limit", "is not enforced here"),
+        (r#"{"metadata": {"model_rpm_limit": {"a": -1}}}"#, "model_rpm_limit", "no whole number"),
+        (r#"{"model_tpm_limit": {"gpt-nobody": 1}}"#, "model_tpm_limit", "has no price here"),
         (
-            r#"{"metadata": {"model_rpm_limit": {"a": 1}}}"#,
-            "metadata.model_rpm_limit",
-            "is not enforced here",
+            r#"{"model_max_budget": {"gpt-4.1": {"max_budget": 1, "rpm_limit": 1}}}"#,
+            "model_max_budget",
+            "is not a field",
         ),
-        (r#"{"model_max_budget": {"a": 1}}"#, "model_max_budget", "is not enforced here"),
-        (r#"{"max_parallel_requests": 1}"#, "max_parallel_requests", "is not enforced here"),
-        (r#"{"tpd_limit": 1}"#, "tpd_limit", "is not enforced here"),
+        (r#"{"max_parallel_requests": -1}"#, "max_parallel_requests", "must be a whole number"),
+        (r#"{"tpd_limit": "many"}"#, "tpd_limit", "must be a whole number"),
+        (r#"{"max_session_budget": "NaN"}"#, "max_session_budget", "is not a decimal number"),
+        (r#"{"client_tags_bind": "yes"}"#, "client_tags_bind", "true or false"),
+        (r#"{"observe_rates": 1}"#, "observe_rates", "true or false"),
+        (r#"{"max_budget": 1, "alert_thresholds": [0]}"#, "alert_thresholds", "whole percents"),
+        (
+            r#"{"max_budget": 1, "budget_duration": "1d", "budget_time_zone": "CET/x"}"#,
+            "budget_time_zone",
+            "is not a time zone",
+        ),
+        (r#"{"max_budget": 1, "budget_billing_day": 0}"#, "budget_billing_day", "must be a day of the month"),
+        (r#"{"max_budget": 1, "budget_rolling": true}"#, "budget_rolling", "needs a budget_duration"),
         (r#"{"budget_id": "b"}"#, "budget_id", "is not enforced here"),
         (r#"{"allowed_routes": ["/v1/messages"]}"#, "allowed_routes", "is not enforced here"),
         (r#"{"hourly_request_limit": 1}"#, "hourly_request_limit", "is not enforced here"),
@@ -200,6 +220,17 @@ async fn a_missing_name_is_named() {
         ("/team/delete", r#"{"team_ids": []}"#, 400, "team_ids"),
         ("/organization/new", "{}", 400, "organization_alias"),
         ("/organization/info", r#"{"organizations": ["nobody"]}"#, 404, "organizations"),
+        ("/tag/new", "{}", 400, "name"),
+        ("/tag/new", r#"{"name": "not ok"}"#, 400, "name"),
+        ("/tag/new", r#"{"name": "t", "models": ["gpt-4.1"]}"#, 400, "models"),
+        ("/tag/new", r#"{"name": "t", "budget_id": "b"}"#, 400, "budget_id"),
+        ("/tag/new", r#"{"name": "t", "organization_id": "nobody"}"#, 404, "organization_id"),
+        ("/tag/update", r#"{"name": "nobody"}"#, 404, "name"),
+        ("/tag/update", r#"{"name": "t", "spend": 5}"#, 400, "spend"),
+        ("/tag/info", "{}", 400, "names"),
+        ("/tag/info", r#"{"names": ["nobody"]}"#, 404, "names"),
+        ("/tag/delete", r#"{"name": "nobody"}"#, 404, "name"),
+        ("/tag/delete", r#"{"name": "t", "force": true}"#, 400, "force"),
         ("/user/new", r#"{"user_role": "king"}"#, 400, "user_role"),
         ("/user/new", r#"{"password": "p"}"#, 400, "password"),
         (
@@ -244,6 +275,12 @@ async fn a_wrong_parameter_is_named() {
         ("/spend/logs?summarize=true", 400, "summarize"),
         ("/spend/tags?end_date=2026-02-30", 400, "end_date"),
         ("/spend/tags?team=x", 400, "team"),
+        ("/tag/summary?tag_filters=a", 400, "tag_filters"),
+        ("/tag/list?start_date=2026-11-24", 400, "start_date"),
+        ("/budget/events?after=-1", 400, "after"),
+        ("/budget/events?after=x", 400, "after"),
+        ("/budget/events?limit=0", 400, "limit"),
+        ("/budget/events?limit=1001", 400, "limit"),
     ];
     for (path, status, param) in table {
         let error = api.get(path).await.error();

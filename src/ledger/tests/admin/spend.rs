@@ -9,9 +9,9 @@ use tollgate_domain::price::Modifiers;
 use tollgate_domain::usage::Usage;
 use tollgate_ledger::store::Store;
 
-const MODEL: &str = "claude-sonnet-4-20250514";
+pub(crate) const MODEL: &str = "claude-sonnet-4-20250514";
 
-fn ask(id: u8, key: KeyDigest, tags: &[&str]) -> HoldAsk {
+pub(crate) fn ask(id: u8, key: KeyDigest, tags: &[&str]) -> HoldAsk {
     HoldAsk {
         id: HoldId::new([id; 16]),
         key,
@@ -31,7 +31,7 @@ fn ask(id: u8, key: KeyDigest, tags: &[&str]) -> HoldAsk {
 }
 
 /// Holds money for a request; the first answer is the policy that the ask must name.
-async fn hold(api: &Api, mut ask: HoldAsk) -> Verdict {
+pub(crate) async fn hold(api: &Api, mut ask: HoldAsk) -> Verdict {
     let (verdict, _) = api.store.hold(ask.clone(), Vec::new()).await.unwrap();
     let Verdict::Stale(policy, _) = verdict else { return verdict };
     ask.policy_version = policy.version;
@@ -39,7 +39,7 @@ async fn hold(api: &Api, mut ask: HoldAsk) -> Verdict {
 }
 
 /// Three input tokens and one of output: 3 x 3,000 + 15,000 nano-dollars.
-async fn settle(api: &Api, id: u8, key: KeyDigest) {
+pub(crate) async fn settle(api: &Api, id: u8, key: KeyDigest) {
     let settlement = Settlement {
         usage: Some(Usage { input: 3, output: 1, ..Usage::default() }),
         estimated: false,

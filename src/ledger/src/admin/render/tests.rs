@@ -1,9 +1,10 @@
 use super::*;
-use crate::store::{AccountSpec, Credential, LimitSpec};
+use crate::store::{AccountSpec, Credential, LimitSpec, RateSpec};
 use proptest::prelude::*;
 use serde_json::json;
-use tollgate_domain::account::AccountKind;
+use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::rate::Rate;
 use tollgate_domain::window::{Period, Window};
 
 const NOON: Timestamp = Timestamp::new(1_795_521_600_000);
@@ -58,7 +59,8 @@ fn spend_is_that_of_the_main_window_or_of_the_whole_life() {
     assert_eq!((&day["spend"], &day["pending"]), (&json!(3e-9), &json!(4e-9)));
     assert_eq!((&day["budget_reset_at"], &day["max_budget"]), (&json!("2026-11-25T00:00:00Z"), &json!(1e-7)));
     let hour = json!([{
-        "budget_duration": "1h", "max_budget": 1e-8, "spend": 1e-9, "pending": 2e-9, "reset_at": "2026-11-24T13:00:00Z", "observe": false,
+        "budget_duration": "1h", "time_zone": "UTC", "billing_day": null, "rolling": false, "max_budget": 1e-8,
+        "spend": 1e-9, "pending": 2e-9, "reset_at": "2026-11-24T13:00:00Z", "observe": false, "thresholds": [],
     }]);
     assert_eq!(day["budget_limits"], hour);
     record.main = None;
@@ -69,19 +71,63 @@ fn spend_is_that_of_the_main_window_or_of_the_whole_life() {
 }
 
 #[test]
-fn metadata_shows_the_tags_and_not_what_stands_beside_it() {
+fn metadata_shows_the_tags() {
     let mut record = record();
     record.spec.tags = vec!["a".parse().unwrap()];
-    record.spec.metadata = json!({"soft_budget": "0.000000001", "note": "x"}).as_object().unwrap().clone();
+    record.spec.metadata = json!({"note": "x"}).as_object().unwrap().clone();
     let view = shown(&record);
-    assert_eq!((&view["soft_budget"], &view["tags"]), (&json!(1e-9), &json!(["a"])));
-    assert_eq!(view["metadata"], json!({"note": "x", "tags": ["a"]}));
-    record.spec.metadata = json!({"soft_budget": {"mine": true}}).as_object().unwrap().clone();
+    assert_eq!((&view["tags"], &view["metadata"]), (&json!(["a"]), &json!({"note": "x", "tags": ["a"]})));
+}
+
+#[test]
+fn limits_stand_where_they_were_given() {
+    let mut record = record();
+    let mut main = limit(100, Some("1mo"), true);
+    main.spec.window = "anchored/15/Asia/Tokyo".parse().unwrap();
+    main.spec.thresholds = vec![90];
+    let mut soft = limit(50, Some("1mo"), false);
+    soft.spec.soft = true;
+    let mut model = limit(10, None, false);
+    model.spec.model = Some("m".into());
+    record.spec.limits = vec![main.spec.clone(), soft.spec.clone(), model.spec.clone()];
+    record.limits = vec![main, soft, model];
     let view = shown(&record);
+    assert_eq!((&view["max_budget"], &view["soft_budget"]), (&json!(1e-7), &json!(5e-8)));
+    let main = ["budget_time_zone", "budget_billing_day", "budget_rolling", "alert_thresholds"];
+    let expected = [json!("Asia/Tokyo"), json!(15), json!(false), json!([90])];
+    assert_eq!(main.map(|name| view[name].clone()), expected);
     assert_eq!(
-        (&view["soft_budget"], &view["metadata"]["soft_budget"]),
-        (&Value::Null, &json!({"mine": true}))
+        (&view["budget_limits"], &view["model_max_budget"]["m"]["max_budget"]),
+        (&json!([]), &json!(1e-8))
     );
+}
+
+#[test]
+fn rates_stand_under_their_fields() {
+    let mut record = record();
+    let spec = |kind, limit, model: Option<&str>| RateSpec {
+        rate: Rate { kind, limit },
+        model: model.map(str::to_owned),
+        observe: true,
+    };
+    record.spec.rates = vec![
+        spec(RateKind::RequestsPerMinute, 1, None),
+        spec(RateKind::TokensPerMinute, 2, None),
+        spec(RateKind::TokensPerDay, 3, None),
+        spec(RateKind::Parallel, 4, None),
+        spec(RateKind::RequestsPerMinute, 5, Some("m")),
+        spec(RateKind::TokensPerMinute, 6, Some("m")),
+    ];
+    let label = AccountLabel { kind: AccountKind::Key, alias: String::new() };
+    let rate = Rate { kind: RateKind::TokensPerDay, limit: 3 };
+    record.rates = vec![RateNow { account: label, rate, remaining: 2, resets_at: MIDNIGHT }];
+    let view = shown(&record);
+    let names = ["rpm_limit", "tpm_limit", "tpd_limit", "max_parallel_requests"];
+    assert_eq!(names.map(|name| view[name].clone()), [1, 2, 3, 4].map(Value::from));
+    let models = ["model_rpm_limit", "model_tpm_limit"].map(|name| view[name].clone());
+    assert_eq!(models, [json!({"m": 5}), json!({"m": 6})]);
+    let now = json!([{"name": "tpd_limit", "limit": 3, "remaining": 2, "reset_at": "2026-11-25T00:00:00Z"}]);
+    assert_eq!((&view["rates"], &view["observe_rates"]), (&now, &json!(true)));
 }
 
 #[test]
