@@ -3,7 +3,7 @@
 //! Generated types say what arrived; [`convert`] says whether it means anything. Nothing outside this crate
 //! builds a domain value from a message by hand.
 
-/// Generated from `proto/tollgate/ledger/v1/ledger.proto` by `make generate`.
+/// Generated from `proto/tollgate/ledger/v1` by `make generate`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod v1 {
     include!("generated/tollgate.ledger.v1.rs");

@@ -6,7 +6,8 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let includes = root.join("proto");
-    let files = protox::compile([includes.join("tollgate/ledger/v1/ledger.proto")], [&includes])?;
+    let services = ["ledger", "admin"].map(|name| includes.join(format!("tollgate/ledger/v1/{name}.proto")));
+    let files = protox::compile(services, [&includes])?;
     tonic_prost_build::configure()
         .out_dir(root.join("src/generated"))
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")

@@ -1173,3 +1173,1039 @@ pub mod ledger_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccountName {
+    /// Organization, team, user, key or tag.
+    #[prost(enumeration = "AccountKind", tag = "1")]
+    pub kind: i32,
+    /// Of a key, its account's: chosen by whoever makes it, and kept when the key itself is changed or deleted.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Of a tag, its organization's id; empty for a tag of the whole installation and for every other kind.
+    #[prost(string, tag = "3")]
+    pub scope: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyRequest {
+    /// Who asks, such as `kubernetes`. What it makes, only it may change; `api` stands for the HTTP API, and is not for others.
+    #[prost(string, tag = "1")]
+    pub managed_by: ::prost::alloc::string::String,
+    /// At most 1,000, each named once. One that belongs to another comes after it.
+    #[prost(message, repeated, tag = "2")]
+    pub accounts: ::prost::alloc::vec::Vec<DesiredAccount>,
+}
+/// All that is said of an account: what is left out, it has not.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DesiredAccount {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<AccountName>,
+    /// For whom it is managed, in the manager's words, such as `VirtualKey payments/alice`. Nobody applies it for another.
+    #[prost(string, tag = "2")]
+    pub owner_scope: ::prost::alloc::string::String,
+    /// Takes over an account that the HTTP API made; otherwise that is a conflict.
+    #[prost(bool, tag = "3")]
+    pub adopt: bool,
+    #[prost(string, tag = "4")]
+    pub alias: ::prost::alloc::string::String,
+    /// Ids of accounts that exist.
+    #[prost(string, tag = "5")]
+    pub organization: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub team: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub user: ::prost::alloc::string::String,
+    /// Names, aliases and patterns such as `anthropic/*`; empty: every model.
+    #[prost(string, repeated, tag = "8")]
+    pub models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "9")]
+    pub limits: ::prost::alloc::vec::Vec<DesiredLimit>,
+    #[prost(message, repeated, tag = "10")]
+    pub rates: ::prost::alloc::vec::Vec<DesiredRate>,
+    /// How much each session of each of its keys may spend.
+    #[prost(int64, optional, tag = "11")]
+    pub session_limit: ::core::option::Option<i64>,
+    /// Tags that every request carries, and names of tags that every request must bring.
+    #[prost(string, repeated, tag = "12")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "13")]
+    pub required_tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Tags that clients send are charged to the accounts of their name, too.
+    #[prost(bool, tag = "14")]
+    pub client_tags_bind: bool,
+    /// fast_mode, priority_tier, inference_geo, long_context.
+    #[prost(string, repeated, tag = "15")]
+    pub forbidden: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Unset: as it is, so that an account which somebody blocks in an emergency stays blocked.
+    #[prost(bool, optional, tag = "16")]
+    pub blocked: ::core::option::Option<bool>,
+    /// From when on it is refused.
+    #[prost(int64, optional, tag = "17")]
+    pub expires_at_unix_ms: ::core::option::Option<i64>,
+    /// Of a key, 1 to 16; of every other kind, none. Those that are left out are refused from now on.
+    #[prost(message, repeated, tag = "18")]
+    pub credentials: ::prost::alloc::vec::Vec<DesiredCredential>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredCredential {
+    /// SHA-256 of the virtual key, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// Enough of the key for a person to tell it, such as `sk-...9xyz`.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// From when on it is refused, so that an old and a new key overlap for a while.
+    #[prost(int64, optional, tag = "3")]
+    pub expires_at_unix_ms: ::core::option::Option<i64>,
+}
+/// Over which span a limit counts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Window {
+    #[prost(oneof = "window::Kind", tags = "1, 2, 3, 4, 5")]
+    pub kind: ::core::option::Option<window::Kind>,
+}
+/// Nested message and enum types in `Window`.
+pub mod window {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Calendar {
+        #[prost(enumeration = "super::CalendarUnit", tag = "1")]
+        pub unit: i32,
+        /// An IANA time zone; empty: UTC.
+        #[prost(string, tag = "2")]
+        pub time_zone: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct BillingDay {
+        /// 1 to 31; in shorter months, the last day.
+        #[prost(uint32, tag = "1")]
+        pub day: u32,
+        /// An IANA time zone; empty: UTC.
+        #[prost(string, tag = "2")]
+        pub time_zone: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Lifetime {}
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Calendar(Calendar),
+        /// A month from one billing day to the next.
+        #[prost(message, tag = "2")]
+        BillingDay(BillingDay),
+        /// The last so many seconds, 60 to ten years.
+        #[prost(uint32, tag = "3")]
+        RollingSeconds(u32),
+        #[prost(message, tag = "4")]
+        Lifetime(Lifetime),
+        /// Equal spans, counted from a Monday: 1 second to ten years.
+        #[prost(uint32, tag = "5")]
+        FixedSeconds(u32),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredLimit {
+    /// Zero allows nothing.
+    #[prost(int64, tag = "1")]
+    pub amount: i64,
+    #[prost(message, optional, tag = "2")]
+    pub window: ::core::option::Option<Window>,
+    /// Counted and shown, and never a reason to refuse.
+    #[prost(bool, tag = "3")]
+    pub observe: bool,
+    /// Only warns at its amount.
+    #[prost(bool, tag = "4")]
+    pub soft: bool,
+    /// Only requests of this model count; empty: all do.
+    #[prost(string, tag = "5")]
+    pub model: ::prost::alloc::string::String,
+    /// At which parts of the amount a crossing is recorded, in percent: 1 to 1,000.
+    #[prost(uint32, repeated, tag = "6")]
+    pub thresholds_percent: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredRate {
+    #[prost(enumeration = "RateKind", tag = "1")]
+    pub kind: i32,
+    /// Zero allows nothing.
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+    /// Only requests of this model count; empty: all do.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
+    /// Counted, and never a reason to refuse.
+    #[prost(bool, tag = "4")]
+    pub observe: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ApplyResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<ApplyOutcome>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApplyOutcome {
+    #[prost(oneof = "apply_outcome::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<apply_outcome::Outcome>,
+}
+/// Nested message and enum types in `ApplyOutcome`.
+pub mod apply_outcome {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Applied {
+        #[prost(enumeration = "super::ApplyResult", tag = "1")]
+        pub result: i32,
+        /// Rises with every change of what is said of the account.
+        #[prost(uint64, tag = "2")]
+        pub revision: u64,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Applied(Applied),
+        #[prost(message, tag = "2")]
+        Refused(super::Refusal),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    #[prost(enumeration = "RefusalReason", tag = "1")]
+    pub reason: i32,
+    /// The field's path in the account, such as `limits\[0\].window.calendar.time_zone`.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// A sentence.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteRequest {
+    /// As in ApplyRequest.
+    #[prost(string, tag = "1")]
+    pub managed_by: ::prost::alloc::string::String,
+    /// At most 1,000.
+    #[prost(message, repeated, tag = "2")]
+    pub accounts: ::prost::alloc::vec::Vec<DeletedAccount>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletedAccount {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<AccountName>,
+    /// As it was applied.
+    #[prost(string, tag = "2")]
+    pub owner_scope: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<DeleteOutcome>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteOutcome {
+    #[prost(oneof = "delete_outcome::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<delete_outcome::Outcome>,
+}
+/// Nested message and enum types in `DeleteOutcome`.
+pub mod delete_outcome {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Deleted {
+        #[prost(enumeration = "super::DeleteResult", tag = "1")]
+        pub result: i32,
+    }
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Deleted(Deleted),
+        #[prost(message, tag = "2")]
+        Refused(super::Refusal),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChangesRequest {
+    /// Of the last answer that was worked on; empty: from the beginning, every account there is.
+    #[prost(bytes = "vec", tag = "1")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChangesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub accounts: ::prost::alloc::vec::Vec<AccountStatus>,
+    /// Where to go on from once these accounts have been worked on. Survives restarts of both sides, and fits every replica.
+    #[prost(bytes = "vec", tag = "2")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+    /// The cursor was of books from before a restore: every account comes again, and what is not among them does not exist.
+    /// Stands on each answer until all of them have come.
+    #[prost(bool, tag = "3")]
+    pub restarted: bool,
+    /// More is to come at once; without, this is how everything stands.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AccountStatus {
+    #[prost(message, optional, tag = "1")]
+    pub name: ::core::option::Option<AccountName>,
+    #[prost(string, tag = "2")]
+    pub managed_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub owner_scope: ::prost::alloc::string::String,
+    /// As in ApplyOutcome.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// It does not exist any more; nothing below is set.
+    #[prost(bool, tag = "5")]
+    pub deleted: bool,
+    #[prost(string, tag = "6")]
+    pub alias: ::prost::alloc::string::String,
+    #[prost(bool, tag = "7")]
+    pub blocked: bool,
+    #[prost(message, repeated, tag = "8")]
+    pub limits: ::prost::alloc::vec::Vec<LimitStatus>,
+    /// Over its life.
+    #[prost(int64, tag = "9")]
+    pub posted: i64,
+    /// Held now.
+    #[prost(int64, tag = "10")]
+    pub pending: i64,
+    /// When a request last charged it.
+    #[prost(int64, optional, tag = "11")]
+    pub last_used_at_unix_ms: ::core::option::Option<i64>,
+    /// Nothing is left on a limit that refuses.
+    #[prost(bool, tag = "12")]
+    pub exhausted: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitStatus {
+    #[prost(message, optional, tag = "1")]
+    pub limit: ::core::option::Option<DesiredLimit>,
+    #[prost(int64, tag = "2")]
+    pub window_start_unix_ms: i64,
+    /// Unset: it never ends, or it rolls.
+    #[prost(int64, optional, tag = "3")]
+    pub window_end_unix_ms: ::core::option::Option<i64>,
+    #[prost(int64, tag = "4")]
+    pub posted: i64,
+    #[prost(int64, tag = "5")]
+    pub pending: i64,
+    /// amount - posted - pending; below zero after an overrun.
+    #[prost(int64, tag = "6")]
+    pub available: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CrossingsRequest {
+    /// Of the last answer; empty: from the beginning.
+    #[prost(bytes = "vec", tag = "1")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+    /// 1 to 1,000; 0: 100.
+    #[prost(uint32, tag = "2")]
+    pub at_most: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrossingsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub crossings: ::prost::alloc::vec::Vec<LimitCrossing>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+    /// The cursor was of books from before a restore: every crossing comes again.
+    #[prost(bool, tag = "3")]
+    pub restarted: bool,
+}
+/// Once for each part of a limit in a window.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LimitCrossing {
+    #[prost(int64, tag = "1")]
+    pub at_unix_ms: i64,
+    /// Without its scope, where that is not known.
+    #[prost(message, optional, tag = "2")]
+    pub name: ::core::option::Option<AccountName>,
+    #[prost(string, tag = "3")]
+    pub alias: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub window: ::core::option::Option<Window>,
+    #[prost(int64, tag = "5")]
+    pub window_start_unix_ms: i64,
+    #[prost(int64, optional, tag = "6")]
+    pub window_end_unix_ms: ::core::option::Option<i64>,
+    #[prost(string, tag = "7")]
+    pub model: ::prost::alloc::string::String,
+    #[prost(bool, tag = "8")]
+    pub soft: bool,
+    #[prost(uint32, tag = "9")]
+    pub threshold_percent: u32,
+    #[prost(int64, tag = "10")]
+    pub amount: i64,
+    #[prost(int64, tag = "11")]
+    pub posted: i64,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CalendarUnit {
+    Unspecified = 0,
+    Hour = 1,
+    Day = 2,
+    /// From Monday.
+    Week = 3,
+    Month = 4,
+    Quarter = 5,
+    Year = 6,
+}
+impl CalendarUnit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CALENDAR_UNIT_UNSPECIFIED",
+            Self::Hour => "CALENDAR_UNIT_HOUR",
+            Self::Day => "CALENDAR_UNIT_DAY",
+            Self::Week => "CALENDAR_UNIT_WEEK",
+            Self::Month => "CALENDAR_UNIT_MONTH",
+            Self::Quarter => "CALENDAR_UNIT_QUARTER",
+            Self::Year => "CALENDAR_UNIT_YEAR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CALENDAR_UNIT_UNSPECIFIED" => Some(Self::Unspecified),
+            "CALENDAR_UNIT_HOUR" => Some(Self::Hour),
+            "CALENDAR_UNIT_DAY" => Some(Self::Day),
+            "CALENDAR_UNIT_WEEK" => Some(Self::Week),
+            "CALENDAR_UNIT_MONTH" => Some(Self::Month),
+            "CALENDAR_UNIT_QUARTER" => Some(Self::Quarter),
+            "CALENDAR_UNIT_YEAR" => Some(Self::Year),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ApplyResult {
+    Unspecified = 0,
+    Created = 1,
+    Changed = 2,
+    Unchanged = 3,
+}
+impl ApplyResult {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "APPLY_RESULT_UNSPECIFIED",
+            Self::Created => "APPLY_RESULT_CREATED",
+            Self::Changed => "APPLY_RESULT_CHANGED",
+            Self::Unchanged => "APPLY_RESULT_UNCHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "APPLY_RESULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "APPLY_RESULT_CREATED" => Some(Self::Created),
+            "APPLY_RESULT_CHANGED" => Some(Self::Changed),
+            "APPLY_RESULT_UNCHANGED" => Some(Self::Unchanged),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RefusalReason {
+    Unspecified = 0,
+    /// The field holds what can never be.
+    Invalid = 1,
+    /// Somebody else manages the account, or has the name or the key.
+    Conflict = 2,
+    /// It belongs to an account that does not exist.
+    NotFound = 3,
+}
+impl RefusalReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REFUSAL_REASON_UNSPECIFIED",
+            Self::Invalid => "REFUSAL_REASON_INVALID",
+            Self::Conflict => "REFUSAL_REASON_CONFLICT",
+            Self::NotFound => "REFUSAL_REASON_NOT_FOUND",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REFUSAL_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "REFUSAL_REASON_INVALID" => Some(Self::Invalid),
+            "REFUSAL_REASON_CONFLICT" => Some(Self::Conflict),
+            "REFUSAL_REASON_NOT_FOUND" => Some(Self::NotFound),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeleteResult {
+    Unspecified = 0,
+    Deleted = 1,
+    /// There was none.
+    Absent = 2,
+}
+impl DeleteResult {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DELETE_RESULT_UNSPECIFIED",
+            Self::Deleted => "DELETE_RESULT_DELETED",
+            Self::Absent => "DELETE_RESULT_ABSENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DELETE_RESULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "DELETE_RESULT_DELETED" => Some(Self::Deleted),
+            "DELETE_RESULT_ABSENT" => Some(Self::Absent),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+#[cfg(feature = "grpc")]
+pub mod admin_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What an operator asks of the ledger: it says what accounts should be, and hears how they stand. Served on the admin port beside the
+    /// HTTP API, to whoever sends the master key as `authorization: Bearer KEY`. Instants are Unix milliseconds in UTC, amounts are
+    /// nano-dollars. A field is `optional` wherever unset differs from zero.
+    #[derive(Debug, Clone)]
+    pub struct AdminClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl AdminClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> AdminClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AdminClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            AdminClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Makes accounts what they should be. One outcome for each account, in order: an account is applied as a whole or not at all, and
+        /// what is wrong with one does not hinder the others. Applying the same again changes nothing, not even a revision.
+        /// UNAVAILABLE: some may have been applied; apply all of them again.
+        pub async fn apply(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApplyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tollgate.ledger.v1.Admin/Apply",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "Apply"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Deletes accounts. What they spent stays, and an account that is made again goes on from there. One outcome for each, in order.
+        pub async fn delete(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tollgate.ledger.v1.Admin/Delete",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "Delete"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// How accounts stand that have changed since a cursor: first those that have, then each again whenever it changes. An account can come
+        /// more often than it changes, after a reconnect above all, and never less often. A stream, because the ledger then knows what
+        /// it has told, so that it can look back far enough to miss nothing and yet stay silent while nothing happens.
+        pub async fn changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ChangesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tollgate.ledger.v1.Admin/Changes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "Changes"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Parts of limits that were spent, since a cursor, in the order of their recording.
+        pub async fn crossings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CrossingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CrossingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tollgate.ledger.v1.Admin/Crossings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "Crossings"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "grpc")]
+pub mod admin_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with AdminServer.
+    #[async_trait]
+    pub trait Admin: std::marker::Send + std::marker::Sync + 'static {
+        /// Makes accounts what they should be. One outcome for each account, in order: an account is applied as a whole or not at all, and
+        /// what is wrong with one does not hinder the others. Applying the same again changes nothing, not even a revision.
+        /// UNAVAILABLE: some may have been applied; apply all of them again.
+        async fn apply(
+            &self,
+            request: tonic::Request<super::ApplyRequest>,
+        ) -> std::result::Result<tonic::Response<super::ApplyResponse>, tonic::Status>;
+        /// Deletes accounts. What they spent stays, and an account that is made again goes on from there. One outcome for each, in order.
+        async fn delete(
+            &self,
+            request: tonic::Request<super::DeleteRequest>,
+        ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status>;
+        /// Server streaming response type for the Changes method.
+        type ChangesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ChangesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// How accounts stand that have changed since a cursor: first those that have, then each again whenever it changes. An account can come
+        /// more often than it changes, after a reconnect above all, and never less often. A stream, because the ledger then knows what
+        /// it has told, so that it can look back far enough to miss nothing and yet stay silent while nothing happens.
+        async fn changes(
+            &self,
+            request: tonic::Request<super::ChangesRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ChangesStream>, tonic::Status>;
+        /// Parts of limits that were spent, since a cursor, in the order of their recording.
+        async fn crossings(
+            &self,
+            request: tonic::Request<super::CrossingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CrossingsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// What an operator asks of the ledger: it says what accounts should be, and hears how they stand. Served on the admin port beside the
+    /// HTTP API, to whoever sends the master key as `authorization: Bearer KEY`. Instants are Unix milliseconds in UTC, amounts are
+    /// nano-dollars. A field is `optional` wherever unset differs from zero.
+    #[derive(Debug)]
+    pub struct AdminServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> AdminServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for AdminServer<T>
+    where
+        T: Admin,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/tollgate.ledger.v1.Admin/Apply" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApplySvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ApplyRequest>
+                    for ApplySvc<T> {
+                        type Response = super::ApplyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApplyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::apply(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApplySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tollgate.ledger.v1.Admin/Delete" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::DeleteRequest>
+                    for DeleteSvc<T> {
+                        type Response = super::DeleteResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::delete(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tollgate.ledger.v1.Admin/Changes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ChangesSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::ChangesRequest>
+                    for ChangesSvc<T> {
+                        type Response = super::ChangesResponse;
+                        type ResponseStream = T::ChangesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ChangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::changes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ChangesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tollgate.ledger.v1.Admin/Crossings" => {
+                    #[allow(non_camel_case_types)]
+                    struct CrossingsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::CrossingsRequest>
+                    for CrossingsSvc<T> {
+                        type Response = super::CrossingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CrossingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::crossings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CrossingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for AdminServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "tollgate.ledger.v1.Admin";
+    impl<T> tonic::server::NamedService for AdminServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
