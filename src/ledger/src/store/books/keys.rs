@@ -195,15 +195,15 @@ impl Level {
     }
 
     fn charged(&self, db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Charged> {
-        let caps = if self.label.kind == AccountKind::Session {
-            session_cap(db, &self.scope)?
+        let (caps, has_main) = if self.label.kind == AccountKind::Session {
+            (session_cap(db, &self.scope)?, false)
         } else {
             limits_of(db, account, ground)?
         };
         Ok(Charged {
             revision: self.revision,
             label: Arc::new(self.label.clone()),
-            counts: counts(caps, self.budget_duration.as_deref()),
+            counts: counts(caps, self.budget_duration.as_deref().filter(|_| !has_main)),
             rates: rates_of(db, account, ground)?,
         })
     }
@@ -233,13 +233,16 @@ fn smaller(one: Option<Nanodollars>, other: Option<Nanodollars>) -> Option<Nanod
     [one, other].into_iter().flatten().min()
 }
 
-fn limits_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Vec<(Window, String, Cap)>> {
+/// The limits of an account, and whether one of them is the main one, whose window `spend` shows.
+fn limits_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<(Vec<(Window, String, Cap)>, bool)> {
     let rows = db.query(
-        r#"SELECT "window", amount, observe, model, soft, thresholds FROM budget_limit WHERE account = $1
+        r#"SELECT "window", amount, observe, model, soft, thresholds, main FROM budget_limit WHERE account = $1
            ORDER BY main DESC, budget_limit"#,
         &values![account],
     )?;
-    rows.iter()
+    let has_main = rows.first().map_or(Ok(false), |row| row.flag(6))?;
+    let caps = rows
+        .iter()
         .map(|row| {
             let cap = Cap {
                 amount: money(row, 1)?,
@@ -249,7 +252,8 @@ fn limits_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Vec<(Wi
             };
             Ok((parsed("window", row.text(0)?)?, ground.model(row.text(3)?), cap))
         })
-        .collect()
+        .collect::<sql::Result<_>>()?;
+    Ok((caps, has_main))
 }
 
 fn rates_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Vec<Rated>> {
@@ -271,7 +275,7 @@ fn rates_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Vec<Rate
 }
 
 /// The windows in which an account with these limits is counted. The lifetime is always among them, and so is the
-/// window that `spend` shows.
+/// window that `spend` shows: that of the main limit or, where there is none, of `budget_duration`.
 pub(super) fn counts(
     caps: impl IntoIterator<Item = (Window, String, Cap)>,
     budget_duration: Option<&str>,

@@ -72,8 +72,10 @@ pub(super) fn record(db: &dyn Sql, account: i64, now: Timestamp) -> sql::Result<
         let Standing { period, posted, pending, .. } = standing(db, account, spec.window, model, now)?;
         record.limits.push(LimitRecord { spec, period, posted, pending });
     }
-    let shown = record.spec.budget_duration.as_deref().and_then(|text| Window::from_duration(text).ok());
-    if let Some(window) = shown {
+    let main = record.spec.limits.iter().find(|limit| limit.main).map(|limit| limit.window);
+    let duration = record.spec.budget_duration.as_deref();
+    let shown = main.or_else(|| duration.and_then(|text| Window::from_duration(text).ok()));
+    if let Some(window) = shown.filter(|window| *window != Window::Lifetime) {
         let shown = standing(db, account, window, "", now)?;
         record.main = Some((shown.period, shown.posted, shown.pending));
     }
