@@ -1,6 +1,7 @@
 //! `retire`: requests leave, what they cost stays.
 
-use crate::books::{Books, HOUR_MS, NEW_YEAR, Place, lived, said};
+use crate::books::{Books, HOUR_MS, NEW_YEAR, Place, lived, said, settle};
+use crate::cluster::Cluster;
 use serde_json::Value;
 use std::path::Path;
 use tollgate_domain::account::AccountKind;
@@ -128,4 +129,38 @@ async fn nothing_young_leaves_and_no_file_is_overwritten() {
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
         assert_eq!(place.number("SELECT count(*) FROM hold"), 41);
     }
+}
+
+/// In a database, ledgers serve meanwhile: what they still change stays, with all of its lines.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_reports_meanwhile_lose_nothing() {
+    const HOLDS: usize = 600;
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Postgres(Cluster::shared().database());
+    let books = place.open(&Clock::stopped(NEW_YEAR)).await;
+    books.family().await;
+    let mut holds = Vec::new();
+    for _ in 0..HOLDS {
+        holds.push(books.hold(1).await);
+    }
+    for _ in 0..3 {
+        books.advance(2 * HOUR_MS);
+        books.tick().await;
+        books.spend(2).await;
+    }
+    let file = folder.path().join("export.jsonl");
+    let mut retire = place.command("retire");
+    retire.args(["--before", "2026-02-01", "--export"]).arg(&file);
+    let retiring = tokio::task::spawn_blocking(move || said(retire.output().unwrap(), 0));
+    for hold in holds.into_iter().rev() {
+        books.end(1, hold, settle(50)).await;
+        if retiring.is_finished() {
+            break;
+        }
+    }
+    let said = retiring.await.unwrap();
+    books.close().await;
+    let report = place.run("verify", &[]);
+    assert!(report.contains("all of them agree"), "{said}{report}");
+    assert!(place.number("SELECT count(*) FROM hold WHERE state = 1") > 0, "{said}");
 }

@@ -4,7 +4,7 @@ use super::code::{Failure, classes, pack, pack_ids};
 use super::limits::LimitNow;
 use super::memory::Books;
 use crate::store::StoreError;
-use crate::store::sql::{self, Row, Sql, Value, values};
+use crate::store::sql::{self, Row, Value, values};
 use sha2::{Digest, Sha256};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
@@ -119,7 +119,7 @@ impl Books<'_> {
     }
 }
 
-const INSERT_LINE: &str =
+pub(super) const INSERT_LINE: &str =
     "INSERT INTO entry (entry, at, kind, hold, balances, posted, pending, model, usage, estimated, overrun, checksum)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
@@ -176,11 +176,8 @@ impl<'a> Line<'a> {
         Self { number, at, kind, hold, balances, posted, pending, model, usage, estimated: false, overrun: 0 }
     }
 
-    pub(super) fn insert(&self, db: &dyn Sql) -> sql::Result<()> {
-        db.execute(INSERT_LINE, &self.values()).map(drop)
-    }
-
-    fn values(&self) -> [Value<'a>; 12] {
+    /// For [`INSERT_LINE`].
+    pub(super) fn values(&self) -> [Value<'a>; 12] {
         values![
             self.number,
             self.at,

@@ -5,7 +5,7 @@
 //! are whole, and what was exported and not yet dropped is exported again by the next run.
 
 use super::code::{corrupt, fixed, pack_ids, state, unpack, unpack_ids};
-use super::journal::{Line, select_line};
+use super::journal::{INSERT_LINE, Line, select_line};
 use super::{allow_missing, sums};
 use crate::store::copy::{ENTRY, HOLD, Table, row_digest, row_values, sync_folder};
 use crate::store::place::{Place, PlaceError, now_ms, of_file};
@@ -27,7 +27,7 @@ const PAGE: i64 = 10_000;
 /// Holds for which the journal is read once; their lines' numbers are remembered meanwhile.
 const ROUND: usize = 1_000_000;
 /// Holds that go in one transaction, so that it never holds up a ledger.
-const CHUNK: usize = 500;
+const CHUNK: usize = 200;
 /// How often a transaction is tried that another was in the way of.
 const TRIES: u32 = 10;
 /// Numbers that PostgreSQL's sequence gives at once.
@@ -60,12 +60,15 @@ pub fn retire(place: &Place, before: Timestamp, export: &Path) -> Result<Retired
     let mut retired = Retired { until: Some(Timestamp::new(until)), ..Retired::default() };
     let mut from = (i64::MIN, i64::MIN);
     loop {
+        // At one moment: a hold that changes after it is not the one that was exported, and stays.
+        db.begin_read()?;
         let holds = run.next_holds(&mut from)?;
+        let lines = run.lines_of(&holds)?;
+        let digests = run.export(&holds, &lines, &mut export)?;
+        db.rollback()?;
         if holds.is_empty() {
             break;
         }
-        let lines = run.lines_of(&holds)?;
-        let digests = run.export(&holds, &lines, &mut export)?;
         export.sync()?;
         for (chunk, digests) in holds.chunks(CHUNK).zip(digests.chunks(CHUNK)) {
             run.drop_chunk(chunk, digests, &lines, &mut retired)?;
@@ -168,6 +171,9 @@ impl Run<'_> {
     fn lines_of(&mut self, holds: &[i64]) -> Result<Lines, PlaceError> {
         let wanted: HashSet<i64> = holds.iter().copied().collect();
         let mut lines = Lines::new();
+        if holds.is_empty() {
+            return Ok(lines);
+        }
         self.carried.clear();
         let mut last = i64::MIN;
         loop {
@@ -205,28 +211,24 @@ impl Run<'_> {
     fn export(&self, holds: &[i64], lines: &Lines, export: &mut Export) -> Result<Vec<u128>, PlaceError> {
         let mut digests = Vec::with_capacity(holds.len());
         for chunk in holds.chunks(CHUNK) {
-            self.db.begin_read()?;
-            for hold in chunk {
-                let entries = self.entries(lines.get(hold).map_or(&[], Vec::as_slice))?;
-                let row = self.hold(*hold, "WHERE hold = $1")?.ok_or_else(|| corrupt("hold"))?;
-                digests.push(row_digest(&HOLD, &row)?);
-                export.write(&row, &entries)?;
+            for (row, hold) in self.rows(&HOLD, chunk)?.iter().zip(chunk) {
+                let row = row.as_ref().ok_or_else(|| corrupt("hold"))?;
+                let entries = self.rows(&ENTRY, lines.get(hold).map_or(&[], Vec::as_slice))?;
+                digests.push(row_digest(&HOLD, row)?);
+                export.write(row, entries.iter().flatten())?;
             }
-            self.db.rollback()?;
         }
         Ok(digests)
     }
 
-    fn hold(&self, hold: i64, rest: &str) -> SqlResult<Option<Row>> {
-        Ok(self.db.query(&HOLD.select(rest), &values![hold])?.into_iter().next())
-    }
-
-    fn entries(&self, numbers: &[i64]) -> SqlResult<Vec<Row>> {
-        let select = ENTRY.select("WHERE entry = $1");
+    /// The row of each number, where it is there.
+    fn rows(&self, table: &Table, numbers: &[i64]) -> SqlResult<Vec<Option<Row>>> {
+        let select = table.select(&format!("WHERE {} = $1", table.name));
         let params: Vec<[Value<'_>; 1]> = numbers.iter().map(|number| values![*number]).collect();
         let asks: Vec<(&str, &[Value<'_>])> =
             params.iter().map(|params| (select.as_str(), params.as_slice())).collect();
-        Ok(self.db.query_all(&asks)?.into_iter().flatten().collect())
+        let answers = self.db.query_all(&asks)?;
+        Ok(answers.into_iter().map(|rows| rows.into_iter().next()).collect())
     }
 
     fn drop_chunk(
@@ -273,26 +275,22 @@ impl Run<'_> {
     ) -> SqlResult<()> {
         // Also the lock against another that does the same, and what the journal of a file asks for before it lets go.
         self.set_meta("retiring", &[])?;
+        self.lock(holds)?;
         let mut gone: Vec<i64> = Vec::new();
         let mut numbers: Vec<i64> = Vec::new();
-        let find = if self.db.is_shared() { "WHERE hold = $1 FOR UPDATE" } else { "WHERE hold = $1" };
-        for (hold, digest) in holds.iter().zip(digests) {
-            let row = self.hold(*hold, find)?;
+        for (row, digest) in self.rows(&HOLD, holds)?.iter().zip(digests) {
             match row {
-                Some(row) if row_digest(&HOLD, &row)? == *digest => {
-                    gone.push(*hold);
-                    numbers.extend(lines.get(hold).into_iter().flatten());
+                Some(row) if row_digest(&HOLD, row)? == *digest => {
+                    let hold = row.int(0)?;
+                    gone.push(hold);
+                    numbers.extend(lines.get(&hold).into_iter().flatten());
                 }
                 _ => dropped.kept += 1,
             }
         }
         self.carry(&numbers, dropped)?;
-        let old: Vec<i64> = dropped
-            .carried
-            .keys()
-            .filter_map(|balance| self.carried.get(balance))
-            .flat_map(|carried| carried.lines.iter().copied())
-            .collect();
+        let before = dropped.carried.keys().filter_map(|balance| self.carried.get(balance));
+        let old: Vec<i64> = before.flat_map(|carried| carried.lines.iter().copied()).collect();
         self.delete("DELETE FROM entry WHERE entry = $1", &old)?;
         self.delete("DELETE FROM entry WHERE entry = $1", &numbers)?;
         self.delete("DELETE FROM hold WHERE hold = $1", &gone)?;
@@ -306,36 +304,53 @@ impl Run<'_> {
         self.db.execute("DELETE FROM meta WHERE name = 'retiring'", &[]).map(drop)
     }
 
+    /// Takes the locks of every account that these holds charge, as a ledger does before it changes one of them.
+    fn lock(&self, holds: &[i64]) -> SqlResult<()> {
+        if !self.db.is_shared() {
+            return Ok(());
+        }
+        let mut balances = Vec::new();
+        for row in self.db.query("SELECT balances FROM hold WHERE hold = ANY ($1)", &[Value::Ints(holds)])? {
+            balances.extend(unpack_ids(row.blob(0)?)?);
+        }
+        let lock = r#"SELECT balance FROM balance
+            WHERE account IN (SELECT account FROM balance WHERE balance = ANY ($1))
+                AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE"#;
+        self.db.query(lock, &[Value::Ints(&balances)]).map(drop)
+    }
+
     /// Writes what each balance keeps of these lines, together with what was carried forward of it before.
     fn carry(&mut self, numbers: &[i64], dropped: &mut Dropped) -> SqlResult<()> {
         let mut sums: BTreeMap<i64, Carried> = BTreeMap::new();
-        for row in self.entries(numbers)? {
-            let (line, _) = Line::of(&row)?;
+        for row in self.rows(&ENTRY, numbers)?.iter().flatten() {
+            let (line, _) = Line::of(row)?;
             for balance in unpack_ids(line.balances)? {
                 sums.entry(balance).or_default().add(line.posted, line.pending)?;
             }
         }
-        for (balance, mut sum) in sums {
-            if let Some(before) = self.carried.get(&balance) {
+        for (balance, sum) in &mut sums {
+            if let Some(before) = self.carried.get(balance) {
                 sum.add(before.posted, before.pending)?;
             }
             if (sum.posted, sum.pending) != (0, 0) {
-                let number = self.numbers.take(self.db)?;
-                Line::carried(number, self.latest, &pack_ids(&[balance]), sum.posted, sum.pending)
-                    .insert(self.db)?;
-                sum.lines.push(number);
+                sum.lines.push(self.numbers.take(self.db)?);
             }
-            dropped.carried.insert(balance, sum);
         }
+        let packed: Vec<(Vec<u8>, &Carried)> =
+            sums.iter().map(|(balance, sum)| (pack_ids(&[*balance]), sum)).collect();
+        let lines = packed.iter().flat_map(|(balance, sum)| {
+            let line = |number: &i64| Line::carried(*number, self.latest, balance, sum.posted, sum.pending);
+            sum.lines.iter().map(line)
+        });
+        let each: Vec<Vec<Value<'_>>> = lines.map(|line| line.values().to_vec()).collect();
+        self.db.execute_each(INSERT_LINE, &each)?;
+        dropped.carried.extend(sums);
         Ok(())
     }
 
     fn delete(&self, sql: &str, numbers: &[i64]) -> SqlResult<()> {
-        for number in numbers.chunks(CHUNK) {
-            let each: Vec<Vec<Value<'_>>> = number.iter().map(|number| values![*number].to_vec()).collect();
-            self.db.execute_each(sql, &each)?;
-        }
-        Ok(())
+        let each: Vec<Vec<Value<'_>>> = numbers.iter().map(|number| values![*number].to_vec()).collect();
+        self.db.execute_each(sql, &each)
     }
 
     fn set_meta(&self, name: &str, value: &[u8]) -> SqlResult<()> {
@@ -377,10 +392,10 @@ impl Export {
         Ok(Self { path: path.to_owned(), file: BufWriter::new(file) })
     }
 
-    fn write(&mut self, hold: &Row, entries: &[Row]) -> Result<(), PlaceError> {
+    fn write<'a>(&mut self, hold: &Row, entries: impl Iterator<Item = &'a Row>) -> Result<(), PlaceError> {
         let mut line = object(&HOLD, hold)?;
         let entries: SqlResult<Vec<Json>> =
-            entries.iter().map(|entry| Ok(Json::Object(object(&ENTRY, entry)?))).collect();
+            entries.map(|entry| Ok(Json::Object(object(&ENTRY, entry)?))).collect();
         line.insert("entries".into(), Json::Array(entries?));
         writeln!(self.file, "{}", Json::Object(line)).map_err(of_file(&self.path))
     }
