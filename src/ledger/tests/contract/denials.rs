@@ -1,7 +1,8 @@
 //! Refusing holds.
 
 use crate::world::{
-    Backend, HOUR_MS, NOON, World, digest, key, limits, money, organization, settle, team, user,
+    Backend, HOUR_MS, NOON, World, digest, key, limit, limits, money, new_limits, organization, settle, tag,
+    team, user,
 };
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::bounds::Bounds;
@@ -166,4 +167,53 @@ pub(crate) async fn look_ups_say_what_is_exhausted<B: Backend>(world: &mut World
     assert_eq!((exhausted.amounts.limit, exhausted.amounts.posted), (money(2_000), money(2_000)));
     world.advance(12 * HOUR_MS);
     assert_eq!(look_up().await, known(None));
+}
+
+/// Both kinds of 402, by every kind of account.
+pub(crate) async fn every_account_that_refuses_is_named_with_its_amounts<B: Backend>(world: &mut World<B>) {
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    let pinned = AccountChange { tags: Some(vec![tag("project:x")]), ..AccountChange::default() };
+    world.change(key(1), pinned).await;
+    world.make(AccountKind::Tag, "project:x", AccountSpec::default()).await;
+    let tag_account = || AccountRef::Tag { organization: None, tag: "project:x".into() };
+    let of_model = || LimitSpec { model: Some("m".into()), ..limit(2_000, "1d") };
+    let daily = || limits(&[(2_000, "1d")]);
+    // (whose, what is changed there, how it is called)
+    type Row = (AccountRef, AccountChange, AccountKind, &'static str);
+    let table: [Row; 7] = [
+        (organization(), new_limits(daily()), AccountKind::Organization, ""),
+        (team(), new_limits(daily()), AccountKind::Team, "engineering"),
+        (user(), new_limits(daily()), AccountKind::User, ""),
+        (key(1), new_limits(daily()), AccountKind::Key, ""),
+        (key(1), new_limits(vec![of_model()]), AccountKind::Key, ""),
+        (tag_account(), new_limits(daily()), AccountKind::Tag, "project:x"),
+        (
+            key(1),
+            AccountChange { session_limit: Some(Some(money(2_000))), ..AccountChange::default() },
+            AccountKind::Session,
+            "",
+        ),
+    ];
+    for (day, (account, change, kind, alias)) in (0..).zip(table) {
+        world.clock.set(NOON.plus_ms(day * 24 * HOUR_MS));
+        world.change(account.clone(), change).await;
+        let ask = async |world: &World<B>| HoldAsk { session: Some("s".into()), ..world.ask(1, 2).await };
+        let resets_at = (kind != AccountKind::Session).then(|| NOON.plus_ms((24 * day + 12) * HOUR_MS));
+        let first = ask(world).await;
+        let hold = world.hold_ask(first).await;
+        // (reason, posted, pending)
+        let said = [(DenialReason::BudgetTooSmall, 0, 2_000), (DenialReason::BudgetSpent, 2_000, 0)];
+        for (reason, posted, pending) in said {
+            let next = ask(world).await;
+            let denied = world.refused_ask(next).await;
+            let label = denied.account.unwrap();
+            assert_eq!((denied.reason, label.kind, label.alias.as_str()), (reason, kind, alias));
+            let [limit, posted, pending] = [2_000, posted, pending].map(money);
+            let amounts = Amounts { limit, posted, pending, requested: money(2_000) };
+            assert_eq!((denied.amounts, denied.resets_at), (Some(amounts), resets_at), "{kind}");
+            assert_eq!(denied.retry_after_ms, None);
+            world.report(hold, 1, settle(2, 0)).await;
+        }
+        world.change(account, new_limits(Vec::new())).await;
+    }
 }

@@ -1,17 +1,26 @@
 //! What every store promises, tested over the trait: a store is added by a [`Backend`] and one line at the end.
 
 mod admin;
+mod changes;
+mod clocks;
 #[path = "../postgres/cluster.rs"]
 mod cluster;
 mod denials;
 mod holds;
+mod models;
 mod postgres;
 mod random;
+mod rates;
 mod reading;
+mod replicas;
 mod reports;
+mod sessions;
 mod sqlite;
+mod tags;
+mod thresholds;
 mod windows;
 mod world;
+mod zones;
 
 /// One test for each scenario, over one backend.
 macro_rules! contract {
@@ -46,6 +55,7 @@ macro_rules! every_scenario {
                 a_limit_that_observes_refuses_nothing,
                 a_decision_on_an_old_policy_is_made_again,
                 look_ups_say_what_is_exhausted,
+                every_account_that_refuses_is_named_with_its_amounts,
             }
             reports::{
                 a_settle_posts_the_cost_and_releases_the_hold,
@@ -60,6 +70,8 @@ macro_rules! every_scenario {
                 an_amount_beyond_all_amounts_is_refused,
                 a_correction_posts_the_difference_and_edits_nothing,
                 a_hold_is_settled_by_the_prices_that_it_was_made_by,
+                every_message_has_one_outcome_in_every_state,
+                an_overrun_is_counted_and_shown,
             }
             windows::{
                 a_window_rolls_exactly_at_its_boundary,
@@ -67,6 +79,78 @@ macro_rules! every_scenario {
                 a_new_limit_counts_the_past_of_its_window,
                 a_limit_that_comes_back_counts_what_it_missed,
                 time_never_moves_a_window_back,
+            }
+            changes::{
+                a_limit_changes_for_the_next_hold,
+                a_new_limit_counts_days_of_past,
+                a_new_rolling_limit_frees_its_past_bucket_by_bucket,
+                a_window_that_moves_counts_what_lies_in_it,
+                a_key_that_moves_takes_no_hold_along,
+                what_is_blocked_runs_on_and_what_is_remade_has_spent,
+            }
+            clocks::{
+                a_start_judges_the_clock_by_the_journal,
+                a_clock_that_goes_back_opens_nothing_twice,
+                a_clock_that_stands_still_opens_nothing,
+                a_year_that_was_accepted_is_not_taken_back,
+                a_clock_that_jumps_gives_no_hold_back,
+            }
+            models::{
+                a_limit_of_a_model_counts_only_that_model,
+                an_alias_names_the_same_model,
+                the_model_that_was_asked_for_is_charged,
+                a_new_limit_of_a_model_counts_its_past,
+                a_soft_limit_refuses_nothing,
+                an_observing_limit_says_what_it_would_have,
+                an_installation_that_observes_refuses_no_money,
+            }
+            rates::{
+                each_rate_binds_on_each_account,
+                a_rate_of_a_model_counts_only_that_model,
+                a_hold_takes_all_of_its_rates_and_money_or_nothing,
+                tokens_are_corrected_at_the_end,
+                tokens_of_an_expired_hold_are_corrected_when_it_settles,
+                a_request_runs_until_it_ends_and_ends_once,
+                a_rate_that_observes_refuses_nothing,
+                a_changed_rate_keeps_what_was_used,
+                the_tightest_rate_of_each_kind_is_told,
+                rates_survive_a_restart_and_a_remaking,
+                racing_holds_keep_to_the_rate,
+            }
+            sessions::{
+                a_session_has_a_budget_of_its_own,
+                the_smallest_cap_counts_at_once,
+                a_session_belongs_to_its_key,
+                a_silent_session_ends_and_goes_on_where_it_was,
+            }
+            tags::{
+                a_tag_budget_binds_pinned_tags_of_every_level,
+                tags_of_clients_bind_only_where_a_policy_says_so,
+                a_tag_is_of_its_organization_or_of_all,
+                a_new_tag_account_counts_what_bound_before,
+                a_deleted_tag_account_binds_nothing,
+                a_tag_pinned_later_counts_from_then_on,
+                more_accounts_than_one_request_may_charge_are_refused,
+            }
+            thresholds::{
+                each_part_of_a_limit_is_recorded_once_and_in_order,
+                every_account_of_a_request_has_its_own_events,
+                a_correction_down_and_up_again_records_nothing_twice,
+                an_expired_hold_crosses_and_its_correction_does_not_again,
+                a_new_window_has_new_events,
+                a_limit_lowered_onto_what_is_spent_is_crossed_then,
+                soft_limits_and_observing_ones_have_events,
+                a_rolling_window_is_crossed_each_time_it_fills,
+                a_cursor_reads_every_event_once,
+                a_threshold_is_a_part_of_a_limit,
+            }
+            zones::{
+                windows_of_every_zone_roll_to_the_millisecond,
+                several_windows_of_one_account_all_bind,
+                a_rolling_window_frees_nothing_early,
+                sixty_buckets_count_together,
+                a_hold_leaves_a_rolling_window_with_its_bucket,
+                a_limit_is_exact,
             }
             random::{
                 random_messages_agree_with_a_naive_model,

@@ -29,10 +29,11 @@ impl Backend for Postgres {
         Self { address: Cluster::shared().database(), keeper: None }
     }
 
-    async fn open(&mut self, settings: Settings) -> Arc<BooksStore> {
-        let (store, keeper) = postgres::open(self.config(), settings).await.unwrap();
+    async fn try_open(&mut self, settings: Settings) -> Result<Arc<BooksStore>, String> {
+        let opened = postgres::open(self.config(), settings).await;
+        let (store, keeper) = opened.map_err(|error| error.to_string())?;
         self.keeper = Some(keeper);
-        Arc::new(store)
+        Ok(Arc::new(store))
     }
 
     async fn close(&mut self, store: Arc<BooksStore>) {

@@ -9,14 +9,9 @@ use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, ModelName};
 use tollgate_domain::price::Modifiers;
-use tollgate_ledger::store::{HoldState, Page, SpendFilter, SpendRecord, Store, StoreError};
+use tollgate_ledger::store::{HoldState, Store, StoreError};
 
 const MINUTE_MS: i64 = 60_000;
-
-async fn log<B: Backend>(world: &World<B>, hold: HoldId) -> SpendRecord {
-    let filter = SpendFilter { request: Some(hold), ..SpendFilter::default() };
-    world.store().spend_logs(filter, Page { offset: 0, limit: 1 }).await.unwrap().remove(0)
-}
 
 fn rejected(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Rejected(_))
@@ -29,7 +24,7 @@ pub(crate) async fn a_settle_posts_the_cost_and_releases_the_hold<B: Backend>(wo
     let end = Settlement { duration_ms: 1_500, first_byte_ms: 200, ..settlement(3, 4) };
     assert_eq!(world.report(hold, 1, Event::Settle(end)).await, Outcome::Applied);
     assert_eq!(world.balance(organization()).await, (11_000, 0));
-    let log = log(world, hold).await;
+    let log = world.log(hold).await;
     assert_eq!((log.state, log.cost, log.estimated), (HoldState::Settled, money(11_000), false));
     assert_eq!((log.usage, log.end, log.status), (Some(usage(3, 4)), Some(End::Complete), Some(200)));
     assert_eq!((log.api, log.provider, log.model.as_str()), (Api::ChatCompletions, Provider::OpenAi, "m"));
@@ -79,7 +74,7 @@ pub(crate) async fn an_unknown_price_costs_the_dearer_and_is_marked<B: Backend>(
         let hold = world.hold(1, 10).await;
         let row = format!("{settlement:?}");
         assert_eq!(world.report(hold, 1, Event::Settle(settlement)).await, Outcome::Applied);
-        let log = log(world, hold).await;
+        let log = world.log(hold).await;
         let seen = (log.cost.get(), log.estimated, log.model.as_str());
         assert_eq!(seen, (cost, estimated, model), "{row}");
     }
@@ -89,7 +84,7 @@ pub(crate) async fn an_unknown_price_costs_the_dearer_and_is_marked<B: Backend>(
     assert!(matches!(world.ask_for(ask).await, Verdict::Held { amount, .. } if amount == money(10_000)));
     world.report(hold, 1, settle(3, 0)).await;
     assert_eq!(
-        log(world, hold).await.cost,
+        world.log(hold).await.cost,
         money(3_000),
         "nobody saves money by asking for a cheaper tier alone"
     );
@@ -192,7 +187,7 @@ pub(crate) async fn a_silent_hold_expires_in_full_and_a_late_settle_corrects_it<
     world.advance(1_000);
     world.tick().await;
     assert_eq!(world.balance(key(1)).await, (10_000, 1_000));
-    let expired = log(world, settled).await;
+    let expired = world.log(settled).await;
     assert_eq!((expired.state, expired.cost, expired.estimated), (HoldState::Expired, money(5_000), true));
     let adjust = Event::Adjust { usage: None, output_seen: 0 };
     assert_eq!(world.report(settled, 1, adjust).await, Outcome::Superseded);
@@ -200,7 +195,7 @@ pub(crate) async fn a_silent_hold_expires_in_full_and_a_late_settle_corrects_it<
     assert_eq!(world.report(settled, 2, settle(2, 0)).await, Outcome::Applied);
     assert_eq!(world.balance(organization()).await, (7_000, 1_000), "the difference is given back");
     assert_eq!(world.report(settled, 2, settle(2, 0)).await, Outcome::Duplicate);
-    let corrected = log(world, settled).await;
+    let corrected = world.log(settled).await;
     assert_eq!(
         (corrected.state, corrected.cost, corrected.estimated),
         (HoldState::Settled, money(2_000), false)
@@ -274,7 +269,7 @@ pub(crate) async fn a_correction_posts_the_difference_and_edits_nothing<B: Backe
     let up = world.store().correct(hold, money(9_500)).await.unwrap();
     assert_eq!((up, world.balance(organization()).await), (money(500), (9_500, 0)));
     assert_eq!(world.refused(1, 1).await.reason, DenialReason::BudgetSpent, "an overrun closes the account");
-    assert_eq!(log(world, hold).await.overrun, money(500), "by the limit, not by the hold");
+    assert_eq!(world.log(hold).await.overrun, money(500), "by the limit, not by the hold");
     let unknown = world.store().correct(world.fresh_id(), money(1)).await;
     assert!(matches!(unknown, Err(StoreError::NotFound(_))), "{unknown:?}");
     let negative = world.store().correct(hold, money(-1)).await;
@@ -287,10 +282,191 @@ pub(crate) async fn a_hold_is_settled_by_the_prices_that_it_was_made_by<B: Backe
     let hold = world.hold(1, 10).await;
     world.restart_with(World::<B>::dearer_book()).await;
     world.report(hold, 1, settle(3, 1)).await;
-    assert_eq!(log(world, hold).await.cost, money(5_000));
+    assert_eq!(world.log(hold).await.cost, money(5_000));
     let ask = world.ask(1, 10).await;
     let later = ask.id;
     assert!(matches!(world.ask_for(ask).await, Verdict::Held { amount, .. } if amount == money(20_000)));
     world.report(later, 1, settle(3, 1)).await;
-    assert_eq!(log(world, later).await.cost, money(10_000));
+    assert_eq!(world.log(later).await.cost, money(10_000));
+}
+
+/// How a hold of 5,000 stands, before a message.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    Unknown,
+    Tombstone,
+    Pending,
+    Settled,
+    Voided,
+    Expired,
+}
+
+/// Brings a hold of key 1 there. The last sequence number is 5 where there is one.
+async fn bring<B: Backend>(world: &World<B>, before: Before) -> HoldAsk {
+    let ask = world.ask(1, 5).await;
+    let alive = || Event::Adjust { usage: None, output_seen: 0 };
+    match before {
+        Before::Unknown => {}
+        Before::Tombstone => assert_eq!(world.report(ask.id, 5, VOID).await, Outcome::Tombstone),
+        Before::Pending | Before::Settled | Before::Voided | Before::Expired => {
+            world.hold_ask(ask.clone()).await;
+            world.report(ask.id, 5, alive()).await;
+        }
+    }
+    match before {
+        Before::Settled => assert_eq!(world.report(ask.id, 5, settle(3, 0)).await, Outcome::Applied),
+        Before::Voided => assert_eq!(world.report(ask.id, 5, VOID).await, Outcome::Applied),
+        Before::Expired => {
+            world.advance(HOUR_MS);
+            world.tick().await;
+        }
+        Before::Unknown | Before::Tombstone | Before::Pending => {}
+    }
+    ask
+}
+
+/// What is said to a message, with the balances after it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Said {
+    Held,
+    Ended,
+    Outcome(Outcome),
+}
+
+/// Every message in every state: what is said, and how the balance stands before and after.
+pub(crate) async fn every_message_has_one_outcome_in_every_state<B: Backend>(world: &mut World<B>) {
+    use Before::{Expired, Pending, Settled, Tombstone, Unknown, Voided};
+    const DONE: Said = Said::Outcome(Outcome::Applied);
+    const DUPLICATE: Said = Said::Outcome(Outcome::Duplicate);
+    const LATE: Said = Said::Outcome(Outcome::Superseded);
+    const NO_HOLD: Said = Said::Outcome(Outcome::Rejected("unknown hold"));
+    const IS_SETTLED: Said = Said::Outcome(Outcome::Rejected("the hold is settled"));
+    const IS_VOIDED: Said = Said::Outcome(Outcome::Rejected("the hold is voided"));
+    const REMEMBERED: Said = Said::Outcome(Outcome::Tombstone);
+    let adjust = Event::Adjust { usage: Some(usage(2, 0)), output_seen: 0 };
+    // Posted and pending before, in thousands.
+    let states = [
+        (Unknown, (0, 0)),
+        (Tombstone, (0, 0)),
+        (Pending, (0, 5)),
+        (Settled, (3, 0)),
+        (Voided, (0, 0)),
+        (Expired, (5, 0)),
+    ];
+    // One row for each message (`None`: the hold itself), one column for each state: what is said, and posted and pending after,
+    // where they change.
+    type After = Option<(i64, i64)>;
+    type Row = (Option<(u64, Event)>, [(Said, After); 6]);
+    let unchanged = |said| (said, None);
+    let table: [Row; 6] = [
+        (
+            None,
+            [
+                (Said::Held, Some((0, 5))),
+                unchanged(Said::Ended),
+                unchanged(Said::Held),
+                unchanged(Said::Ended),
+                unchanged(Said::Ended),
+                unchanged(Said::Ended),
+            ],
+        ),
+        (
+            Some((6, adjust.clone())),
+            [
+                unchanged(NO_HOLD),
+                unchanged(LATE),
+                (DONE, Some((0, 2))),
+                unchanged(LATE),
+                unchanged(LATE),
+                unchanged(LATE),
+            ],
+        ),
+        (Some((5, adjust.clone())), [NO_HOLD, LATE, LATE, LATE, LATE, LATE].map(unchanged)),
+        (Some((4, adjust)), [NO_HOLD, LATE, LATE, LATE, LATE, LATE].map(unchanged)),
+        (
+            Some((6, settle(4, 0))),
+            [
+                unchanged(NO_HOLD),
+                unchanged(IS_VOIDED),
+                (DONE, Some((4, 0))),
+                unchanged(DUPLICATE),
+                unchanged(IS_VOIDED),
+                (DONE, Some((4, 0))),
+            ],
+        ),
+        (
+            Some((6, VOID)),
+            [
+                unchanged(REMEMBERED),
+                unchanged(DUPLICATE),
+                (DONE, Some((0, 0))),
+                unchanged(IS_SETTLED),
+                unchanged(DUPLICATE),
+                (DONE, Some((0, 0))),
+            ],
+        ),
+    ];
+    world.family(10_000_000, 10_000_000, 10_000_000, 10_000_000).await;
+    for (message, cells) in table {
+        for ((state, before), (said, after)) in states.into_iter().zip(cells) {
+            let row = format!("{message:?} on {state:?}");
+            let (posted, pending) = world.balance(organization()).await;
+            let moved = |(thousands, open): (i64, i64)| (posted + 1_000 * thousands, pending + 1_000 * open);
+            let ask = bring(world, state).await;
+            assert_eq!(world.balance(organization()).await, moved(before), "before {row}");
+            // Twice: a message that comes again changes nothing.
+            for _ in 0..2 {
+                let seen = match &message {
+                    None => match world.ask_for(ask.clone()).await {
+                        Verdict::Held { amount, .. } if amount == money(5_000) => Said::Held,
+                        Verdict::Denied(denied) if denied.reason == DenialReason::HoldEnded => Said::Ended,
+                        other => panic!("{row}: {other:?}"),
+                    },
+                    Some((sequence, event)) => {
+                        Said::Outcome(world.report(ask.id, *sequence, event.clone()).await)
+                    }
+                };
+                if said != seen {
+                    // What was done before is done.
+                    assert_eq!(
+                        world.balance(organization()).await,
+                        moved(after.unwrap_or(before)),
+                        "again, {row}"
+                    );
+                    assert!(matches!(seen, DUPLICATE | LATE), "{row}: {seen:?}");
+                }
+                assert_eq!(world.balance(key(1)).await, moved(after.unwrap_or(before)), "after {row}");
+                assert_eq!(
+                    world.balance(organization()).await,
+                    moved(after.unwrap_or(before)),
+                    "after {row}"
+                );
+            }
+            world.report(ask.id, 9, VOID).await;
+        }
+    }
+}
+
+pub(crate) async fn an_overrun_is_counted_and_shown<B: Backend>(world: &mut World<B>) {
+    world.family(50_000, 10_000, 50_000, 50_000).await;
+    let before = world.hold(1, 6).await;
+    let hold = world.hold(1, 4).await;
+    world.report(hold, 1, settle(7, 0)).await;
+    assert_eq!(world.log(hold).await.overrun, money(3_000), "beyond the team's limit, with what is held");
+    assert_eq!(world.balance(team()).await, (7_000, 6_000));
+    assert_eq!(world.refused(1, 1).await.reason, DenialReason::BudgetTooSmall);
+    world.report(before, 1, settle(6, 0)).await;
+    assert_eq!(world.log(before).await.overrun, money(0), "within its hold");
+    let denied = world.refused(1, 1).await;
+    assert_eq!((denied.reason, denied.amounts.unwrap().posted), (DenialReason::BudgetSpent, money(13_000)));
+
+    world.set_limits(team(), &[(20_000, "")]).await;
+    let grown = world.hold(1, 5).await;
+    let grow = Event::Adjust { usage: Some(usage(9, 0)), output_seen: 0 };
+    assert_eq!(world.report(grown, 1, grow).await, Outcome::Applied, "never refused");
+    assert_eq!(world.balance(team()).await, (13_000, 9_000));
+    assert_eq!(world.refused(1, 1).await.reason, DenialReason::BudgetTooSmall, "closed for the next");
+    assert_eq!(world.log(grown).await.overrun, money(2_000));
+    world.report(grown, 2, settle(9, 0)).await;
+    assert_eq!(world.log(grown).await.overrun, money(2_000), "counted once");
 }

@@ -30,10 +30,10 @@ impl Backend for Sqlite {
         Self { folder: tempfile::tempdir().unwrap(), keeper: None }
     }
 
-    async fn open(&mut self, settings: Settings) -> Arc<BooksStore> {
-        let (store, keeper) = sqlite::open(self.path(), settings).unwrap();
+    async fn try_open(&mut self, settings: Settings) -> Result<Arc<BooksStore>, String> {
+        let (store, keeper) = sqlite::open(self.path(), settings).map_err(|error| error.to_string())?;
         self.keeper = Some(keeper);
-        Arc::new(store)
+        Ok(Arc::new(store))
     }
 
     async fn close(&mut self, store: Arc<BooksStore>) {

@@ -7,7 +7,7 @@ use tollgate_domain::api::Api;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{End, Event, HoldAsk, HoldDenied, Outcome, Report, Settlement, Verdict};
-use tollgate_domain::ids::{HoldId, KeyDigest, ModelName};
+use tollgate_domain::ids::{HoldId, KeyDigest, ModelName, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::Policy;
 use tollgate_domain::price::{Modifiers, PriceBook};
@@ -17,7 +17,7 @@ use tollgate_domain::window::Window;
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
     AccountChange, AccountRecord, AccountRef, AccountSpec, BooksStore, Credential, Found, LimitSpec,
-    NewAccount, Owners, Settings, Store,
+    NewAccount, Owners, Page, Settings, SpendFilter, SpendRecord, Store,
 };
 
 /// A way to open a store.
@@ -26,7 +26,11 @@ pub(crate) trait Backend: Sized {
     const ALONE: bool;
     fn new() -> Self;
     /// Opens what was left by the last time, if anything was.
-    fn open(&mut self, settings: Settings) -> impl Future<Output = Arc<BooksStore>>;
+    fn open(&mut self, settings: Settings) -> impl Future<Output = Arc<BooksStore>> {
+        async { self.try_open(settings).await.unwrap() }
+    }
+    /// As [`open`](Self::open), where it may be refused.
+    fn try_open(&mut self, settings: Settings) -> impl Future<Output = Result<Arc<BooksStore>, String>>;
     /// Closes the store as a crash would, as far as that can be had within a process.
     fn close(&mut self, store: Arc<BooksStore>) -> impl Future<Output = ()> + Send;
     /// Checks the books with eyes of its own: every balance is the sum of the entries that name it, and so on.
@@ -50,7 +54,7 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 pub(crate) struct World<B: Backend> {
-    backend: B,
+    pub(crate) backend: B,
     store: Option<Arc<BooksStore>>,
     pub(crate) clock: Clock,
     ids: AtomicU64,
@@ -78,6 +82,29 @@ pub(crate) fn team() -> AccountRef {
 
 pub(crate) fn user() -> AccountRef {
     AccountRef::Id(AccountKind::User, "user".into())
+}
+
+/// An instant, such as `2026-11-24T12:00:00Z`.
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse::<chrono::DateTime<chrono::Utc>>().unwrap().into()
+}
+
+/// A limit over a window in its stored form, such as `rolling/3600`.
+pub(crate) fn over(amount: i64, window: &str) -> LimitSpec {
+    let duration = (window != "lifetime").then(|| window.to_owned());
+    LimitSpec::new(money(amount), window.parse().unwrap(), duration)
+}
+
+pub(crate) fn capped(limits: Vec<LimitSpec>) -> AccountSpec {
+    AccountSpec { limits, ..AccountSpec::default() }
+}
+
+pub(crate) fn new_limits(limits: Vec<LimitSpec>) -> AccountChange {
+    AccountChange { limits: Some(limits), ..AccountChange::default() }
+}
+
+pub(crate) fn tag(text: &str) -> Tag {
+    text.parse().unwrap()
 }
 
 /// A limit over one of LiteLLM's durations, or for life.
@@ -137,9 +164,27 @@ impl<B: Backend> World<B> {
 
     /// Starts again with another price book.
     pub(crate) async fn restart_with(&mut self, book: Arc<PriceBook>) {
+        self.restart_as(Self::settings(book, &self.clock)).await;
+    }
+
+    pub(crate) async fn restart_as(&mut self, settings: Settings) {
         let store = self.store.take().unwrap();
         self.backend.close(store).await;
-        self.store = Some(self.backend.open(Self::settings(book, &self.clock)).await);
+        self.store = Some(self.backend.open(settings).await);
+    }
+
+    /// Starts again where the clock is judged by the journal: whether the books were opened.
+    pub(crate) async fn starts_unaccepted(&mut self) -> Result<(), String> {
+        let store = self.store.take().unwrap();
+        self.backend.close(store).await;
+        let settings = Self::settings(Self::book(), &self.clock);
+        let opened = self.backend.try_open(Settings { accept_clock: false, ..settings.clone() }).await;
+        let refused = opened.as_ref().err().cloned();
+        self.store = Some(match opened {
+            Ok(store) => store,
+            Err(_) => self.backend.open(settings).await,
+        });
+        refused.map_or(Ok(()), Err)
     }
 
     /// The book with every price of `m` doubled.
@@ -149,7 +194,7 @@ impl<B: Backend> World<B> {
         Arc::new(PriceBook::parse(&text).unwrap())
     }
 
-    fn settings(book: Arc<PriceBook>, clock: &Clock) -> Settings {
+    pub(crate) fn settings(book: Arc<PriceBook>, clock: &Clock) -> Settings {
         // A test sets the clock where it wants it; that a start judges it has a test of its own.
         Settings { clock: Some(clock.clone()), accept_clock: true, ..Settings::new(book) }
     }
@@ -303,6 +348,45 @@ impl<B: Backend> World<B> {
 
     pub(crate) fn news(hold: HoldId, sequence: u64, event: Event) -> Report {
         Report { hold, key: digest(1), sequence, event }
+    }
+
+    /// Holds all of an ask, which must be possible.
+    pub(crate) async fn hold_ask(&self, ask: HoldAsk) -> HoldId {
+        let id = ask.id;
+        match self.ask_for(ask).await {
+            Verdict::Held { .. } => id,
+            other => panic!("not held: {other:?}"),
+        }
+    }
+
+    /// Tries an ask, which must be refused.
+    pub(crate) async fn refused_ask(&self, ask: HoldAsk) -> HoldDenied {
+        match self.ask_for(ask).await {
+            Verdict::Denied(denied) => denied,
+            other => panic!("not denied: {other:?}"),
+        }
+    }
+
+    /// Holds and settles the same, by key 1.
+    pub(crate) async fn spend(&self, input: u64) -> HoldId {
+        self.spend_by(1, input).await
+    }
+
+    pub(crate) async fn spend_by(&self, key: u8, input: u64) -> HoldId {
+        let hold = self.hold(key, input).await;
+        assert_eq!(self.report_by(key, hold, 1, settle(input, 0)).await, Outcome::Applied);
+        hold
+    }
+
+    pub(crate) async fn report_by(&self, key: u8, hold: HoldId, sequence: u64, event: Event) -> Outcome {
+        let report = Report { hold, key: digest(key), sequence, event };
+        self.store().report(vec![report]).await.unwrap()[0]
+    }
+
+    /// What is known of one request.
+    pub(crate) async fn log(&self, hold: HoldId) -> SpendRecord {
+        let filter = SpendFilter { request: Some(hold), ..SpendFilter::default() };
+        self.store().spend_logs(filter, Page { offset: 0, limit: 1 }).await.unwrap().remove(0)
     }
 
     /// Reports on a hold of key 1.

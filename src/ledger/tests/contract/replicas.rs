@@ -1,0 +1,457 @@
+//! Several ledgers on one database: they are one ledger.
+
+use crate::postgres::Postgres;
+use crate::world::{
+    Backend, HOUR_MS, NOON, VOID, World, capped, digest, key, limit, limits, money, new_limits, organization,
+    settle, tag, team, user,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tollgate_domain::account::AccountKind;
+use tollgate_domain::hold::{DenialReason, Event, HoldAsk, Outcome, Report, Verdict};
+use tollgate_domain::ids::HoldId;
+use tollgate_domain::rate::{Rate, RateKind};
+use tollgate_ledger::clock::Clock;
+use tollgate_ledger::store::{
+    AccountChange, AccountRef, AccountSpec, BooksStore, Found, Keeper, Owners, RateSpec, Settings, Store,
+    postgres,
+};
+
+/// A world, and more ledgers on its database.
+struct Replicas {
+    world: World<Postgres>,
+    stores: Vec<Arc<BooksStore>>,
+    keepers: Vec<Keeper>,
+}
+
+impl Replicas {
+    /// With the clock of the world.
+    async fn new(count: usize) -> Self {
+        let mut replicas = Self::alone().await;
+        for _ in 0..count {
+            replicas.join(Some(replicas.world.clock.clone())).await;
+        }
+        replicas
+    }
+
+    async fn alone() -> Self {
+        Self { world: World::new().await, stores: Vec::new(), keepers: Vec::new() }
+    }
+
+    async fn join(&mut self, clock: Option<Clock>) {
+        let settings = World::<Postgres>::settings(World::<Postgres>::book(), &self.world.clock);
+        let config = self.world.backend.config();
+        let (store, keeper) = postgres::open(config, Settings { clock, ..settings }).await.unwrap();
+        self.stores.push(Arc::new(store));
+        self.keepers.push(keeper);
+    }
+
+    /// Closes the ledgers and checks their books.
+    async fn end(mut self) {
+        self.stores.clear();
+        for keeper in self.keepers {
+            assert!(keeper.closed(Duration::from_secs(10)).await);
+        }
+        self.world.check().await;
+    }
+
+    async fn ask_of(&self, replica: usize, ask: HoldAsk) -> Verdict {
+        self.stores[replica].hold(ask, Vec::new()).await.unwrap().0
+    }
+
+    async fn tell(&self, replica: usize, hold: HoldId, sequence: u64, event: Event) -> Outcome {
+        let report = World::<Postgres>::news(hold, sequence, event);
+        self.stores[replica].report(vec![report]).await.unwrap()[0]
+    }
+
+    /// The asks, each at the replica of its turn, all at once.
+    async fn race(&self, asks: Vec<HoldAsk>) -> Vec<Verdict> {
+        let racers: Vec<_> = asks
+            .into_iter()
+            .zip(self.stores.iter().cycle())
+            .map(|(ask, store)| {
+                let store = store.clone();
+                tokio::spawn(async move { store.hold(ask, Vec::new()).await.unwrap().0 })
+            })
+            .collect();
+        let mut verdicts = Vec::new();
+        for racer in racers {
+            verdicts.push(racer.await.unwrap());
+        }
+        verdicts
+    }
+
+    async fn asks(&self, keys: &[u8], count: usize, input: u64) -> Vec<HoldAsk> {
+        let mut asks = Vec::new();
+        for number in keys.iter().cycle().take(count) {
+            asks.push(self.world.ask(*number, input).await);
+        }
+        asks
+    }
+}
+
+fn held(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Held { .. })
+}
+
+fn reason(verdict: &Verdict) -> Option<DenialReason> {
+    if let Verdict::Denied(denied) = verdict { Some(denied.reason) } else { None }
+}
+
+fn of_team(team: &str, user: Option<&str>) -> AccountSpec {
+    let owners = Owners { team: Some(team.into()), user: user.map(str::to_owned), organization: None };
+    AccountSpec { owners, ..AccountSpec::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_cent_is_spent_once_over_four_replicas() {
+    let replicas = Replicas::new(4).await;
+    let world = &replicas.world;
+    world.family(1_000_000_000, 1_000_000_000, 1_000_000_000, 1_000_000_000).await;
+    for number in 2..=4 {
+        world.make_key(number, of_team("team", None)).await;
+    }
+    for round in 0..10 {
+        let (posted, pending) = world.balance(team()).await;
+        let available = 20_000 + 1_700 * round;
+        world.set_limits(team(), &[(posted + pending + available, "")]).await;
+        let asks = replicas.asks(&[1, 2, 3, 4], 64, 3).await;
+        let verdicts = replicas.race(asks).await;
+        let admitted = verdicts.iter().filter(|verdict| held(verdict)).count();
+        assert_eq!(i64::try_from(admitted).unwrap(), available / 3_000, "round {round}");
+        for verdict in verdicts.iter().filter(|verdict| !held(verdict)) {
+            assert_eq!(reason(verdict), Some(DenialReason::BudgetTooSmall), "{verdict:?}");
+        }
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_is_one_over_four_replicas() {
+    let replicas = Replicas::new(4).await;
+    let rate = |kind, limit| RateSpec { rate: Rate { kind, limit }, model: None, observe: false };
+    let rates = vec![rate(RateKind::RequestsPerMinute, 7), rate(RateKind::Parallel, 5)];
+    replicas.world.make_key(1, AccountSpec { rates, ..AccountSpec::default() }).await;
+    for expected in [5, 2] {
+        let asks = replicas.asks(&[1], 32, 1).await;
+        let ids: Vec<HoldId> = asks.iter().map(|ask| ask.id).collect();
+        let verdicts = replicas.race(asks).await;
+        assert_eq!(verdicts.iter().filter(|verdict| held(verdict)).count(), expected);
+        for (index, id) in ids.into_iter().enumerate() {
+            if held(&verdicts[index]) {
+                // Through another one than that of the hold.
+                assert_eq!(replicas.tell((index + 1) % 4, id, 1, settle(1, 0)).await, Outcome::Applied);
+            } else {
+                assert_eq!(reason(&verdicts[index]), Some(DenialReason::RateLimited));
+            }
+        }
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_hold_through_several_replicas_is_one_hold() {
+    let replicas = Replicas::new(4).await;
+    replicas.world.lone_key(1_000_000).await;
+    for round in 1..=10 {
+        let ask = replicas.world.ask(1, 2).await;
+        let verdicts = replicas.race(vec![ask; 4]).await;
+        assert!(verdicts.iter().all(held), "{verdicts:?}");
+        assert_eq!(replicas.world.balance(key(1)).await, (0, 2_000 * round));
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_void_that_races_its_hold_leaves_nothing() {
+    let replicas = Replicas::new(2).await;
+    replicas.world.lone_key(1_000_000).await;
+    for _ in 0..20 {
+        let ask = replicas.world.ask(1, 2).await;
+        let id = ask.id;
+        let (verdict, outcome) = tokio::join!(replicas.ask_of(0, ask), replicas.tell(1, id, 1, VOID));
+        match outcome {
+            Outcome::Applied => assert!(held(&verdict), "{verdict:?}"),
+            Outcome::Tombstone => assert_eq!(reason(&verdict), Some(DenialReason::HoldEnded)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(replicas.world.balance(key(1)).await, (0, 0));
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_of_a_hold_come_through_any_replica_and_end_it_once() {
+    let replicas = Replicas::new(4).await;
+    replicas.world.lone_key(1_000_000).await;
+    let alive = || Event::Adjust { usage: None, output_seen: 1 };
+    for round in 1..=10 {
+        let ask = replicas.world.ask(1, 5).await;
+        let id = ask.id;
+        assert!(held(&replicas.ask_of(0, ask).await));
+        assert_eq!(replicas.tell(1, id, 2, alive()).await, Outcome::Applied);
+        assert_eq!(replicas.tell(2, id, 1, alive()).await, Outcome::Superseded);
+        let end = || settle(3, 0);
+        let outcomes = tokio::join!(
+            replicas.tell(0, id, 3, end()),
+            replicas.tell(1, id, 3, end()),
+            replicas.tell(2, id, 3, end()),
+            replicas.tell(3, id, 3, VOID),
+        );
+        let settles = [outcomes.0, outcomes.1, outcomes.2];
+        let applied = settles.iter().filter(|outcome| **outcome == Outcome::Applied).count();
+        let voided = outcomes.3 == Outcome::Applied;
+        assert_eq!(applied, usize::from(!voided), "round {round}: {outcomes:?}");
+        if voided {
+            assert!(settles.iter().all(|outcome| matches!(outcome, Outcome::Rejected(_))), "{settles:?}");
+        } else {
+            assert!(matches!(outcomes.3, Outcome::Rejected(_)), "{outcomes:?}");
+        }
+        let (posted, pending) = replicas.world.balance(key(1)).await;
+        assert_eq!((posted % 3_000, pending), (0, 0));
+        assert_eq!(replicas.tell(2, id, 4, alive()).await, Outcome::Superseded);
+    }
+    replicas.end().await;
+}
+
+/// What an admin does through one replica decides the next hold through another, on the old policy and on the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_through_one_replica_is_true_at_the_next_hold_through_another() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    world.make(AccountKind::Tag, "t", capped(limits(&[(0, "1mo")]))).await;
+    let none = AccountChange::default;
+    let blocked = |blocked| AccountChange { blocked: Some(blocked), ..none() };
+    let models = |models: &[&str]| AccountChange {
+        models: Some(models.iter().map(|m| (*m).into()).collect()),
+        ..none()
+    };
+    let rates = |rates| AccountChange { rates: Some(rates), ..none() };
+    let no_requests =
+        RateSpec { rate: Rate { kind: RateKind::RequestsPerMinute, limit: 0 }, model: None, observe: false };
+    let session = |amount: Option<i64>| AccountChange { session_limit: Some(amount.map(money)), ..none() };
+    let tags = |tags| AccountChange { tags: Some(tags), ..none() };
+    let wide = || new_limits(limits(&[(1_000_000, "")]));
+    let past = |at| AccountChange { expires_at: Some(at), ..none() };
+    // (what is done, what is said then; and how it is undone)
+    let table = [
+        (blocked(true), DenialReason::KeyBlocked, blocked(false)),
+        (new_limits(limits(&[(0, "1d")])), DenialReason::BudgetSpent, wide()),
+        (new_limits(limits(&[(500, "")])), DenialReason::BudgetTooSmall, wide()),
+        (models(&["dear"]), DenialReason::ModelNotAllowed, models(&["dear", "em"])),
+        (models(&["c"]), DenialReason::ModelNotAllowed, models(&[])),
+        (rates(vec![no_requests]), DenialReason::RateLimited, rates(Vec::new())),
+        (session(Some(999)), DenialReason::BudgetTooSmall, session(Some(1_000_000))),
+        (session(Some(998)), DenialReason::BudgetTooSmall, session(None)),
+        (tags(vec![tag("t")]), DenialReason::BudgetSpent, tags(Vec::new())),
+        (past(Some(NOON)), DenialReason::KeyExpired, past(None)),
+    ];
+    let ask = async || HoldAsk { session: Some("s".into()), ..world.ask(1, 1).await };
+    for account in [organization(), team(), user(), key(1)] {
+        for (change, expected, undo) in &table {
+            let row = format!("{change:?} of {account:?}");
+            // Both have seen the key as it was.
+            for replica in 0..2 {
+                assert!(held(&replicas.ask_of(replica, ask().await).await), "{row}");
+            }
+            let old = ask().await;
+            replicas.stores[0].update(account.clone(), change.clone()).await.unwrap();
+            let verdict = replicas.ask_of(1, old).await;
+            assert!(matches!(verdict, Verdict::Stale(..)), "{row}: {verdict:?}");
+            assert_eq!(reason(&replicas.ask_of(1, ask().await).await), Some(*expected), "{row}");
+            replicas.stores[1].update(account.clone(), undo.clone()).await.unwrap();
+            assert!(held(&replicas.ask_of(0, ask().await).await), "{row}");
+        }
+    }
+    replicas.stores[0].delete(vec![key(1)]).await.unwrap();
+    let gone = replicas.ask_of(1, ask().await).await;
+    assert_eq!(reason(&gone), Some(DenialReason::KeyUnknown));
+    assert_eq!(replicas.stores[1].lookup(digest(1), Vec::new()).await.unwrap(), Found::Unknown);
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_moves_at_one_replica_charges_its_new_team_at_the_others() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    world.make(AccountKind::Team, "other", AccountSpec::default()).await;
+    let other = || AccountRef::Id(AccountKind::Team, "other".into());
+    let mut holds = Vec::new();
+    for replica in [0, 1] {
+        let ask = world.ask(1, 2).await;
+        holds.push(ask.id);
+        assert!(held(&replicas.ask_of(replica, ask).await));
+    }
+    let owners = Owners { team: Some("other".into()), ..Owners::default() };
+    let moved = AccountChange { owners: Some(owners), ..AccountChange::default() };
+    replicas.stores[0].update(key(1), moved).await.unwrap();
+    assert!(held(&replicas.ask_of(1, world.ask(1, 3).await).await));
+    assert_eq!(world.balance(team()).await, (0, 4_000));
+    assert_eq!(world.balance(other()).await, (0, 3_000));
+    for (replica, hold) in [1, 0].into_iter().zip(holds) {
+        assert_eq!(replicas.tell(replica, hold, 1, settle(1, 0)).await, Outcome::Applied);
+    }
+    assert_eq!(world.balance(team()).await, (2_000, 0));
+    assert_eq!(world.balance(other()).await, (0, 3_000));
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_account_made_at_one_replica_binds_at_the_others() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world.make_key(1, AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() }).await;
+    let ask = async |input| world.ask(1, input).await;
+    for replica in [0, 1] {
+        assert!(held(&replicas.ask_of(replica, ask(1).await).await));
+    }
+    let new = World::<Postgres>::new_account(AccountKind::Tag, "t", capped(limits(&[(3_000, "1mo")])));
+    replicas.stores[0].create(new).await.unwrap();
+    assert_eq!(reason(&replicas.ask_of(1, ask(2).await).await), Some(DenialReason::BudgetTooSmall));
+    assert!(held(&replicas.ask_of(1, ask(1).await).await), "it has counted what bound before");
+    let t = || AccountRef::Tag { organization: None, tag: "t".into() };
+    replicas.stores[0].update(t(), new_limits(limits(&[(4_000, "1mo")]))).await.unwrap();
+    assert!(held(&replicas.ask_of(1, ask(1).await).await));
+    replicas.stores[0].delete(vec![t()]).await.unwrap();
+    assert!(held(&replicas.ask_of(1, ask(9).await).await));
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_one_over_replicas() {
+    let replicas = Replicas::new(4).await;
+    let world = &replicas.world;
+    world.lone_key(1_000_000).await;
+    let cap = |amount| AccountChange { session_limit: Some(Some(money(amount))), ..AccountChange::default() };
+    world.change(key(1), cap(5_000)).await;
+    for round in 0..5 {
+        // All of them see it for the first time.
+        let mut asks = replicas.asks(&[1], 12, 2).await;
+        asks.iter_mut().for_each(|ask| ask.session = Some(format!("s{round}")));
+        let verdicts = replicas.race(asks).await;
+        assert_eq!(verdicts.iter().filter(|verdict| held(verdict)).count(), 2);
+    }
+    replicas.stores[0].update(key(1), cap(8_000)).await.unwrap();
+    for replica in [1, 2, 3] {
+        let ask = HoldAsk { session: Some("s0".into()), ..world.ask(1, 1).await };
+        assert!(held(&replicas.ask_of(replica, ask).await), "raised");
+    }
+    replicas.stores[3].update(key(1), cap(7_500)).await.unwrap();
+    let ask = HoldAsk { session: Some("s0".into()), ..world.ask(1, 1).await };
+    assert_eq!(reason(&replicas.ask_of(1, ask).await), Some(DenialReason::BudgetTooSmall), "lowered");
+    replicas.end().await;
+}
+
+/// A window that one of them has opened is open for all, and is opened once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_with_clocks_minutes_apart_agree_on_the_window() {
+    let mut replicas = Replicas::alone().await;
+    let midnight = NOON.plus_ms(12 * HOUR_MS);
+    let clock = |ms: i64| Clock::stopped(midnight.plus_ms(ms));
+    for (ahead, minutes) in [(false, 3), (true, 4), (false, 1)] {
+        let ms = if ahead { 60_000 * minutes } else { -60_000 * minutes };
+        replicas.join(Some(clock(ms))).await;
+    }
+    let world = &replicas.world;
+    world.clock.set(midnight.plus_ms(-240_000));
+    world.make_key(1, capped(vec![limit(5_000, "1d")])).await;
+    let ask = async |input| world.ask(1, input).await;
+    let yesterday = ask(5).await;
+    let first = yesterday.id;
+    assert!(held(&replicas.ask_of(0, yesterday).await));
+    assert_eq!(reason(&replicas.ask_of(2, ask(1).await).await), Some(DenialReason::BudgetTooSmall));
+    assert!(held(&replicas.ask_of(1, ask(3).await).await), "today");
+    // By their own clocks it is still yesterday.
+    for replica in [0, 2] {
+        let Verdict::Denied(denied) = replicas.ask_of(replica, ask(3).await).await else {
+            panic!("held twice")
+        };
+        assert_eq!(denied.reason, DenialReason::BudgetTooSmall);
+        assert_eq!(denied.amounts.unwrap().pending, money(3_000));
+        assert_eq!(denied.resets_at, Some(midnight.plus_ms(24 * HOUR_MS)));
+    }
+    assert_eq!(replicas.tell(2, first, 1, settle(5, 0)).await, Outcome::Applied);
+    assert!(held(&replicas.ask_of(2, ask(2).await).await));
+    assert_eq!(world.balance(key(1)).await, (5_000, 5_000));
+    assert_eq!(world.window(key(1), 0).await, (0, 5_000));
+    replicas.end().await;
+}
+
+/// Without a clock of their own, the database's decides for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_of_the_database_is_that_of_its_replicas() {
+    let mut replicas = Replicas::alone().await;
+    // The world's clock is long past, so that it moves nothing.
+    replicas.world.clock.set(NOON.plus_ms(-2_000 * 24 * HOUR_MS));
+    replicas.world.make_key(1, AccountSpec::default()).await;
+    for _ in 0..3 {
+        replicas.join(None).await;
+    }
+    let (mut made, world) = (Vec::new(), &replicas.world);
+    for turn in 0..12 {
+        let ask = world.ask(1, 1).await;
+        made.push(ask.id);
+        assert!(held(&replicas.ask_of(turn % 3, ask).await));
+    }
+    let mut times = Vec::new();
+    for hold in made {
+        times.push(world.log(hold).await.started_at);
+    }
+    assert!(times.is_sorted(), "{times:?}");
+    let told = tokio::task::block_in_place(|| {
+        crate::cluster::Cluster::shared()
+            .sql("postgres", "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+    });
+    let now: i64 = told.trim().parse().unwrap();
+    assert!((now - times[0].unix_ms()).abs() < 600_000, "by the database's clock: {now} {times:?}");
+    replicas.end().await;
+}
+
+/// Accounts that overlap in every order, with admin changes and reports in between: nothing waits for itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overlapping_accounts_at_four_replicas_never_fail() {
+    let replicas = Replicas::new(4).await;
+    let world = &replicas.world;
+    let wide = || capped(limits(&[(1_000_000_000, ""), (1_000_000_000, "1d")]));
+    for kind in [AccountKind::Team, AccountKind::User] {
+        for id in ["a", "b", "c"] {
+            world.make(kind, id, wide()).await;
+        }
+    }
+    world.make(AccountKind::Tag, "t", wide()).await;
+    let pairs = [("a", "b"), ("b", "a"), ("c", "a"), ("a", "c"), ("b", "c"), ("c", "b")];
+    for (number, (team, user)) in (1..).zip(pairs) {
+        let tags = if number % 2 == 0 { vec![tag("t")] } else { Vec::new() };
+        world.make_key(number, AccountSpec { tags, ..of_team(team, Some(user)) }).await;
+    }
+    let mut tasks = Vec::new();
+    for turn in 0..240_u8 {
+        let number = turn % 6 + 1;
+        let ask = world.ask(number, 1).await;
+        let store = replicas.stores[usize::from(turn) % 4].clone();
+        let other = replicas.stores[usize::from(turn + 1) % 4].clone();
+        tasks.push(tokio::spawn(async move {
+            let id = ask.id;
+            let (verdict, _) = store.hold(ask, Vec::new()).await.unwrap();
+            assert!(held(&verdict), "{verdict:?}");
+            let report = Report { hold: id, key: digest(number), sequence: 1, event: settle(1, 0) };
+            assert_eq!(other.report(vec![report]).await.unwrap(), [Outcome::Applied]);
+        }));
+    }
+    for turn in 0..12 {
+        // It touches no policy version of the asks above: an account that none of them charges.
+        let id = format!("idle-{turn}");
+        let new = World::<Postgres>::new_account(AccountKind::Team, &id, wide());
+        replicas.stores[turn % 4].create(new).await.unwrap();
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for id in ["a", "b", "c"] {
+        let team = AccountRef::Id(AccountKind::Team, id.into());
+        assert_eq!(world.balance(team).await, (80_000, 0));
+    }
+    replicas.end().await;
+}
