@@ -39,7 +39,8 @@ const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/t
 const ROUTES: &str = "/route_config/virtual_hosts/0/routes";
 
 /// Paths of the admin API. Everything else belongs to the filter.
-const ADMIN_PREFIXES: [&str; 6] = ["/key/", "/team/", "/user/", "/organization/", "/spend/", "/health/"];
+const ADMIN_PREFIXES: [&str; 8] =
+    ["/key/", "/team/", "/user/", "/organization/", "/tag/", "/budget/", "/spend/", "/health/"];
 
 /// Renders the configuration.
 pub(crate) fn render(yaml: &str, rendering: &Rendering<'_>) -> Result<Value, RenderError> {

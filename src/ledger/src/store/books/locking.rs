@@ -10,9 +10,13 @@ use super::code::{Failure, corrupt, digest, fixed, instant};
 use super::memory::Books;
 use super::prices;
 use super::rows::{HoldRow, select_hold};
-use crate::store::sql::{self, SqlError, SqlErrorKind, Value};
+use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
+
+/// In one order, so that no two transactions wait for each other.
+const LOCK: &str = r#"SELECT balance, charged_at FROM balance
+    WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE"#;
 
 /// What a batch of messages is about.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +53,7 @@ impl Books<'_> {
         self.memory.tags = None;
         let mut accounts = self.accounts_of_keys(needs)?;
         accounts.extend(self.accounts_of_holds(&ids)?);
-        self.lock(&accounts)?;
-        self.read_locked(needs, &accounts, &ids)
+        self.lock_and_read(needs, &accounts, &ids)
     }
 
     fn accounts_of_keys(&mut self, needs: &Needs) -> Result<BTreeSet<i64>, Failure> {
@@ -91,33 +94,44 @@ impl Books<'_> {
             return Ok(());
         }
         let accounts: Vec<i64> = accounts.iter().copied().collect();
-        let latest = self.db.query(
-            r#"SELECT balance, charged_at FROM balance
-               WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE"#,
-            &[Value::Ints(&accounts)],
-        )?;
-        // Windows never move back, whatever the database's clock says.
-        for row in &latest {
-            if !row.is_null(1) {
-                self.not_before(instant(row, 1)?);
-            }
-        }
+        let locked = self.db.query(LOCK, &[Value::Ints(&accounts)])?;
+        self.not_before_charges(&locked)?;
         self.observe_clock()
     }
 
-    /// Reads what the locks protect, all at once.
-    fn read_locked(&mut self, needs: &Needs, accounts: &BTreeSet<i64>, ids: &[&[u8]]) -> Result<(), Failure> {
+    /// Windows never move back, whatever the database's clock says.
+    fn not_before_charges(&mut self, locked: &[Row]) -> sql::Result<()> {
+        for row in locked.iter().filter(|row| !row.is_null(1)) {
+            self.not_before(instant(row, 1)?);
+        }
+        Ok(())
+    }
+
+    /// Takes the locks, and reads what they protect and the time. All of it is sent at once, so that the others, who wait for the
+    /// locks meanwhile, wait for one answer less; each statement sees what was there when the one before it was done.
+    fn lock_and_read(
+        &mut self,
+        needs: &Needs,
+        accounts: &BTreeSet<i64>,
+        ids: &[&[u8]],
+    ) -> Result<(), Failure> {
         let accounts: Vec<i64> = accounts.iter().copied().collect();
         let named: Vec<i64> = self.memory.current_of(&accounts);
         let read = self.db.query_all(&[
+            (LOCK, &[Value::Ints(&accounts)]),
+            (CLOCK_MS, &[]),
             ("SELECT account, revision FROM account WHERE account = ANY ($1)", &[Value::Ints(&accounts)]),
             (select_hold!("WHERE id = ANY ($1)"), &[Value::Blobs(ids)]),
             ("SELECT id, digest FROM tombstone WHERE id = ANY ($1)", &[Value::Blobs(ids)]),
             (select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&named)]),
             (prices::PRESENT, &[]),
         ])?;
-        let [revisions, holds, tombstones, balances, present] =
-            <[_; 5]>::try_from(read).map_err(|_| corrupt("answer"))?;
+        let [locked, clock, revisions, holds, tombstones, balances, present] =
+            <[_; 7]>::try_from(read).map_err(|_| corrupt("answer"))?;
+        self.not_before_charges(&locked)?;
+        if let Some(row) = clock.first() {
+            self.ground.clock.observe(row.int(0)?);
+        }
         let revisions = revisions.iter().map(|row| Ok((row.int(0)?, row.int(1)?)));
         let revisions: HashMap<i64, i64> = revisions.collect::<sql::Result<_>>()?;
         if let Some(present) = prices::revision_of(&present)?
@@ -137,19 +151,20 @@ impl Books<'_> {
             let (number, balance) = Balance::of(row)?;
             self.remember_balance(number, balance);
         }
-        let mut missing = BTreeSet::new();
+        let mut charged = BTreeSet::new();
         for id in ids {
             self.memory.absent.insert(HoldId::new(fixed("hold id", id)?));
         }
         for row in &holds {
             let hold = Box::new(HoldRow::of(row)?);
-            missing.extend(hold.balances.iter().copied().filter(|balance| !self.memory.knows(*balance)));
+            charged.extend(hold.balances.iter().copied());
             self.remember_hold(HoldRow::id(row)?, hold);
         }
         for row in &tombstones {
             self.memory.tombstones.insert(HoldId::new(fixed("hold id", row.blob(0)?)?), digest(row, 1)?);
         }
-        let missing: Vec<i64> = missing.into_iter().collect();
+        let missing = charged.iter().copied().filter(|balance| !self.memory.knows(*balance));
+        let missing: Vec<i64> = missing.collect();
         if !missing.is_empty() {
             let rows =
                 self.db.query(select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&missing)])?;
@@ -158,7 +173,22 @@ impl Books<'_> {
                 self.remember_balance(number, balance);
             }
         }
-        Ok(())
+        self.check_locked(&accounts, &charged)
+    }
+
+    /// A tag account that was made a moment ago counts open holds, too: they charge an account more than they did when the locks
+    /// were chosen.
+    fn check_locked(&self, locked: &[i64], charged: &BTreeSet<i64>) -> Result<(), Failure> {
+        let is_locked = |balance: &i64| {
+            let owner = self.memory.owners.get(balance);
+            // In the order in which they came out of a set.
+            owner.is_some_and(|owner| locked.binary_search(owner).is_ok())
+        };
+        if charged.iter().all(is_locked) {
+            return Ok(());
+        }
+        let why = "a hold charges another account, too".to_owned();
+        Err(SqlError { kind: SqlErrorKind::Contended, why }.into())
     }
 
     /// The database's clock, where it has one: it decides for every ledger on it.

@@ -8,6 +8,7 @@ use super::memory::Books;
 use super::sums::{Parts, Span};
 use crate::store::StoreError;
 use crate::store::sql::{self, Row, Value, values};
+use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
@@ -43,6 +44,7 @@ impl Books<'_> {
     ) -> Result<(), Failure> {
         let charged = self.charged(account)?;
         let payer = self.payer(account)?;
+        self.lock_payers(&payer)?;
         for count in &charged.counts {
             let known = |other: &Count| other.window == count.window && other.model == count.model;
             if before.iter().any(known) {
@@ -111,6 +113,26 @@ impl Books<'_> {
             // A session counts from its first request on.
             AccountKind::Session | AccountKind::Customer => Payer::Nobody,
         })
+    }
+
+    /// Every hold that charges an account other than a tag's has that account's lock, which is ours already. Those of a tag are
+    /// kept from changing by the lock of their organization, or of the keys that have some that can still change.
+    fn lock_payers(&mut self, payer: &Payer) -> sql::Result<()> {
+        if !self.db.is_shared() {
+            return Ok(());
+        }
+        match payer {
+            Payer::Tag(_, Some(organization)) => self.lock(&BTreeSet::from([*organization])),
+            Payer::Tag(_, None) => {
+                let rows = self.db.query(
+                    "SELECT DISTINCT key FROM hold WHERE (state = 0 AND expires_at > $1) OR state = 3",
+                    &values![-1_i64],
+                )?;
+                let keys = rows.iter().map(|row| row.int(0)).collect::<sql::Result<BTreeSet<i64>>>()?;
+                self.lock(&keys)
+            }
+            Payer::Column(..) | Payer::Nobody => Ok(()),
+        }
     }
 
     fn organization_row(&self, id: &str) -> sql::Result<Option<i64>> {
