@@ -12,6 +12,7 @@ pub mod postgres;
 mod record;
 mod sql;
 pub mod sqlite;
+mod tables;
 
 pub use books::{Audit, BooksStore, Keeper, Retired, Settings, StartError, retire};
 pub use clock_check::ClockError;

@@ -146,10 +146,7 @@ impl Place {
             Self::Postgres(_) => {
                 let db = self.reader()?;
                 db.begin_read()?;
-                let report = match books::verify(&*db) {
-                    Ok(report) => report,
-                    Err(error) => damage(error)?,
-                };
+                let report = books::verify(&*db).or_else(damage)?;
                 db.rollback()?;
                 Ok(report)
             }
@@ -229,7 +226,7 @@ fn db_schema(db: &dyn Sql) -> Result<i64, SqlError> {
 }
 
 /// What cannot be read any more is a fault of the books; what cannot be read now is none.
-pub(crate) fn damage(error: SqlError) -> Result<Audit, SqlError> {
+fn damage(error: SqlError) -> Result<Audit, SqlError> {
     if error.kind != SqlErrorKind::Lasting {
         return Err(error);
     }

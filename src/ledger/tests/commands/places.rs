@@ -2,6 +2,7 @@
 
 use crate::books::{Place, command, said};
 use crate::cluster::Cluster;
+use std::process::Stdio;
 
 #[test]
 fn exactly_one_place_is_named() {
@@ -114,4 +115,17 @@ fn a_start_refused_says_why() {
     assert!(said(serve.output().unwrap(), 1).contains("TOLLGATE_MASTER_KEY must be set"));
     serve.env("TOLLGATE_MASTER_KEY", "sk-master").args(["--hold-ttl", "1s"]);
     assert!(said(serve.output().unwrap(), 2).contains("from two minutes to a day"));
+}
+
+#[test]
+fn a_ledger_serves_a_file_or_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in Place::each(&folder) {
+        let mut serve = place.command("serve");
+        serve.args(["--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--exit-with-stdin"]);
+        serve.env("TOLLGATE_MASTER_KEY", "sk-master").stdin(Stdio::null());
+        let said = said(serve.output().unwrap(), 0);
+        assert!(said.contains("the ledger serves") && said.contains("standard input has ended"), "{said}");
+        assert_eq!(place.number("SELECT count(*) FROM meta WHERE name = 'epoch'"), 1);
+    }
 }

@@ -164,3 +164,50 @@ async fn late_reports_meanwhile_lose_nothing() {
     assert!(report.contains("all of them agree"), "{said}{report}");
     assert!(place.number("SELECT count(*) FROM hold WHERE state = 1") > 0, "{said}");
 }
+
+/// Cut off in the middle, nothing is lost: what was exported and not dropped is exported again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_cut_off_leaves_whole_books() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, place) in Place::each(&folder).iter().enumerate() {
+        let books = place.open(&Clock::stopped(NEW_YEAR)).await;
+        books.family().await;
+        for _ in 0..450 {
+            books.spend(1).await;
+        }
+        for _ in 0..2 {
+            books.advance(2 * HOUR_MS);
+            books.spend(1).await;
+            books.tick().await;
+        }
+        books.close().await;
+        place.alter(match place {
+            Place::Sqlite(_) => {
+                "CREATE TRIGGER stop BEFORE DELETE ON hold WHEN old.hold = 300 BEGIN SELECT RAISE(ABORT, 'cut off'); END"
+            }
+            Place::Postgres(_) => {
+                "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     IF old.hold = 300 THEN RAISE 'cut off'; END IF; RETURN old; END $$;
+                 CREATE TRIGGER stop BEFORE DELETE ON hold FOR EACH ROW EXECUTE FUNCTION stop()"
+            }
+        });
+        let file = |name: &str| folder.path().join(format!("{number}-{name}.jsonl"));
+        let mut retire = place.command("retire");
+        retire.args(["--before", "2026-01-01T01:00:00Z", "--export"]).arg(file("first"));
+        assert!(said(retire.output().unwrap(), 1).contains("cut off"));
+        assert_eq!(place.number("SELECT count(*) FROM hold"), 252, "whole transactions");
+        let report = place.run("verify", &[]);
+        assert!(report.contains("252 holds: all of them agree"), "{report}");
+        place.alter(match place {
+            Place::Sqlite(_) => "DROP TRIGGER stop",
+            Place::Postgres(_) => "DROP TRIGGER stop ON hold",
+        });
+        place.run(
+            "retire",
+            &["--before", "2026-01-01T01:00:00Z", "--export", file("second").to_str().unwrap()],
+        );
+        assert_eq!((export(&file("first")).len(), export(&file("second")).len()), (450, 250));
+        let report = place.run("verify", &[]);
+        assert!(report.contains("2 holds: all of them agree"), "{report}");
+    }
+}

@@ -7,10 +7,11 @@
 use super::code::{corrupt, fixed, pack_ids, state, unpack, unpack_ids};
 use super::journal::{INSERT_LINE, Line, select_line};
 use super::{allow_missing, sums};
-use crate::store::copy::{ENTRY, HOLD, Table, row_digest, row_values, sync_folder};
+use crate::store::copy::sync_folder;
 use crate::store::place::{Place, PlaceError, now_ms, of_file};
 use crate::store::sql::{Result as SqlResult, Row, Sql, SqlErrorKind, Value, values};
 use crate::store::sqlite::Access;
+use crate::store::tables::{ENTRY, HOLD, Table, row_digest, row_values};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;

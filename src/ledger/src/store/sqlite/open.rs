@@ -2,8 +2,8 @@
 
 use super::driver::Sqlite;
 use crate::store::books::CheckError;
-use crate::store::place::{PlaceError, damage, open_file};
-use crate::store::sql::{Sql, SqlError, Value};
+use crate::store::place::{PlaceError, of_file};
+use crate::store::sql::{self, Sql, SqlError, SqlErrorKind, Value};
 use crate::store::{Audit, StartError};
 use refinery::{Migration, Runner};
 use rusqlite::{Connection, OpenFlags};
@@ -134,7 +134,7 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<(Sqlite, File), Ope
 }
 
 /// A second connection that only reads, and sees only what has been committed.
-pub(crate) fn open_reader(path: &Path) -> Result<Sqlite, OpenError> {
+pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Sqlite> {
     let reader = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -222,29 +222,39 @@ fn add_checksums(file: &Sqlite) -> Result<(), OpenError> {
 /// # Errors
 /// Where there is no file, or one of another release. What cannot be made sense of is damage, and stands in the report.
 pub(crate) fn verify(path: &Path) -> Result<Audit, PlaceError> {
-    let file = open_file(path)?;
-    let read = || {
-        file.begin_read()?;
-        let found = schema_of(&file.0)?;
-        if found != SCHEMA {
-            return Ok(Err(found));
-        }
-        let mut report = Audit::default();
-        for line in &file.query("PRAGMA integrity_check", &[])? {
-            let line = line.text(0)?;
-            if line != "ok" {
-                report.fault(format!("file: {line}"));
-            }
-        }
-        if report.is_clean() { crate::store::books::verify(&file).map(Ok) } else { Ok(Ok(report)) }
-    };
+    // SQLite says only that it cannot.
+    File::open(path).map_err(of_file(path))?;
     let place = || path.display().to_string();
-    match read() {
+    match read_all(path) {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(found)) if found > SCHEMA => Err(PlaceError::Newer { place: place(), found, known: SCHEMA }),
         Ok(Err(found)) => Err(PlaceError::Older { place: place(), found, known: SCHEMA }),
-        Err(error) => Ok(damage(error)?),
+        // It cannot be read now.
+        Err(error) if error.kind == SqlErrorKind::Unavailable => Err(error.into()),
+        Err(error) => {
+            let mut report = Audit::default();
+            report.fault(error.why);
+            Ok(report)
+        }
     }
+}
+
+/// The report, or the schema where it is another release's.
+fn read_all(path: &Path) -> sql::Result<Result<Audit, i64>> {
+    let file = open_reader(path)?;
+    file.begin_read()?;
+    let found = schema_of(&file.0)?;
+    if found != SCHEMA {
+        return Ok(Err(found));
+    }
+    let mut report = Audit::default();
+    for line in &file.query("PRAGMA integrity_check", &[])? {
+        let line = line.text(0)?;
+        if line != "ok" {
+            report.fault(format!("file: {line}"));
+        }
+    }
+    if report.is_clean() { crate::store::books::verify(&file).map(Ok) } else { Ok(Ok(report)) }
 }
 
 #[cfg(test)]
