@@ -233,3 +233,14 @@ pub(crate) async fn what_is_blocked_runs_on_and_what_is_remade_has_spent<B: Back
     let found = world.store().lookup(digest(1), Vec::new()).await.unwrap();
     assert!(matches!(found, tollgate_ledger::store::Found::Known { .. }));
 }
+
+/// A limit counts what its window's holds were charged, also when they are charged otherwise later.
+pub(crate) async fn a_correction_reaches_limits_that_came_later<B: Backend>(world: &mut World<B>) {
+    world.lone_key(1_000_000).await;
+    let hold = world.spend(5).await;
+    world.set_limits(key(1), &[(9_000, "1d"), (1_000_000, "")]).await;
+    assert_eq!(world.window(key(1), 0).await, (5_000, 0));
+    world.store().correct(hold, money(1_000)).await.unwrap();
+    assert_eq!(world.window(key(1), 1).await, (1_000, 0));
+    assert_eq!(world.window(key(1), 0).await, (1_000, 0));
+}

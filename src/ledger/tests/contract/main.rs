@@ -87,6 +87,7 @@ macro_rules! every_scenario {
                 a_window_that_moves_counts_what_lies_in_it,
                 a_key_that_moves_takes_no_hold_along,
                 what_is_blocked_runs_on_and_what_is_remade_has_spent,
+                a_correction_reaches_limits_that_came_later,
             }
             clocks::{
                 a_start_judges_the_clock_by_the_journal,
@@ -131,6 +132,7 @@ macro_rules! every_scenario {
                 a_deleted_tag_account_binds_nothing,
                 a_tag_pinned_later_counts_from_then_on,
                 more_accounts_than_one_request_may_charge_are_refused,
+                an_ask_that_is_an_error_brings_no_reports_along,
             }
             thresholds::{
                 each_part_of_a_limit_is_recorded_once_and_in_order,

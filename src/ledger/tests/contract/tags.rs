@@ -177,3 +177,18 @@ pub(crate) async fn more_accounts_than_one_request_may_charge_are_refused<B: Bac
     assert_eq!(world.balance(tag_account(None, "t15")).await, (0, 0));
     assert_eq!(world.balance(key(1)).await, (0, 1_000), "an error changes nothing");
 }
+
+pub(crate) async fn an_ask_that_is_an_error_brings_no_reports_along<B: Backend>(world: &mut World<B>) {
+    let names: Vec<String> = (0..16).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in &names {
+        make_tag(world, None, name, 1_000_000).await;
+    }
+    world.make_key(1, AccountSpec { client_tags_bind: true, ..AccountSpec::default() }).await;
+    let before = world.hold(1, 1).await;
+    let beyond = tagged(world, 1, 1, &names).await;
+    let along = vec![World::<B>::news(before, 1, settle(1, 0))];
+    let refused = world.store().hold(beyond, along).await;
+    assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+    assert_eq!(world.balance(key(1)).await, (0, 1_000), "an error changes nothing");
+}

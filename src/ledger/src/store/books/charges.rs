@@ -46,13 +46,25 @@ impl Books<'_> {
         let binding = if key.client_tags_bind { tags.len() } else { pinned };
         let mut accounts: Vec<i64> = key.accounts.iter().map(|(account, _)| *account).collect();
         accounts.extend(self.tag_accounts(&key.organization, tags.iter().take(binding).copied())?);
-        if let (Some(_), Some(session)) = (key.session_limit, &ask.session) {
-            accounts.push(self.session_account(key, session, now)?);
-        }
-        if accounts.len() > ACCOUNTS_MAX {
+        let session = ask.session.as_ref().filter(|_| key.session_limit.is_some());
+        if accounts.len() + usize::from(session.is_some()) > ACCOUNTS_MAX {
             return Err(StoreError::Invalid(TOO_MANY_ACCOUNTS).into());
         }
+        if let Some(session) = session {
+            accounts.push(self.session_account(key, session, now)?);
+        }
         Ok(Charges { accounts, tags, binding })
+    }
+
+    /// Refuses a request that would charge too many accounts. Most carry too few tags for that, and are not looked at.
+    pub(super) fn check_accounts(&mut self, ask: &HoldAsk) -> Result<(), Failure> {
+        let Some(key) = self.key(&ask.key)? else { return Ok(()) };
+        // Each tag can have two accounts, and there is the session's.
+        let at_most = key.accounts.len() + 2 * (key.policy.tags.len() + ask.tags.len()) + 1;
+        if at_most > ACCOUNTS_MAX {
+            self.charges(&key, ask, self.now())?;
+        }
+        Ok(())
     }
 
     /// The accounts of these tags: of the whole installation, and of the organization.

@@ -1,5 +1,6 @@
 //! Holds and the reports on them, each inside the transaction of the whole batch.
 
+use super::balance::NewBalance;
 use super::code::Failure;
 use super::journal::{Entry, Kind};
 use super::limits::LimitNow;
@@ -11,6 +12,7 @@ use crate::rules::charge;
 use crate::rules::standing::{Message, NOT_THE_OWNER, Standing, Step, step};
 use crate::store::sql::{self, values};
 use crate::store::{HoldState, StoreError};
+use std::collections::BTreeSet;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
@@ -94,6 +96,9 @@ impl Books<'_> {
         {
             self.keep_found(ask.id, found);
             return Err(StoreError::Invalid(OTHER_FINGERPRINT).into());
+        }
+        if matches!(found, Found::Unknown) {
+            self.check_accounts(ask)?;
         }
         self.keep_found(ask.id, found);
         let outcomes = self.report(reports)?;
@@ -355,8 +360,8 @@ impl Books<'_> {
         let before = row.posted;
         let posted = cost.minus(before).map_err(|_| StoreError::Invalid(super::journal::OUT_OF_RANGE))?;
         let now = self.now();
-        let entry =
-            Entry { posted, growth: posted, ..Entry::new(Kind::Correct, now, row.hold, &row.balances) };
+        let balances = self.balances_that_count(&row)?;
+        let entry = Entry { posted, growth: posted, ..Entry::new(Kind::Correct, now, row.hold, &balances) };
         let overrun = self.record(entry)?;
         let summed = self.take_from_sums(&row)?;
         self.charge_instead(&row, cost, row.overrun.max(overrun))?;
@@ -364,6 +369,29 @@ impl Books<'_> {
             self.add_to_sums(&row)?;
         }
         Ok(before)
+    }
+
+    /// The balances that a hold which has ended counts in: those that it was made with, and those of limits that have come to its
+    /// accounts since, which have counted it with their past.
+    fn balances_that_count(&mut self, row: &HoldRow) -> Result<Vec<i64>, Failure> {
+        let mut balances = row.balances.clone();
+        let mut accounts = BTreeSet::new();
+        for balance in &row.balances {
+            accounts.insert(self.balance(*balance)?.account);
+        }
+        for account in accounts {
+            let charged = self.charged(account)?;
+            let counts = charged.counts.iter();
+            for count in
+                counts.filter(|count| count.model.is_empty() || count.model == row.terms.model.as_str())
+            {
+                let Some(period) = count.window.period_at(row.created_at) else { continue };
+                let place =
+                    NewBalance { account, window: count.window, model: &count.model, start: period.start };
+                balances.extend(place.find(self.db)?.filter(|balance| !row.balances.contains(balance)));
+            }
+        }
+        Ok(balances)
     }
 
     /// Gives everything back: what is held, or what an expired hold was charged.
