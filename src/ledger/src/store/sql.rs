@@ -66,6 +66,9 @@ impl fmt::Display for SqlError {
 /// The result of a statement.
 pub(crate) type Result<T> = std::result::Result<T, SqlError>;
 
+/// The clock of a database that several ledgers use, in Unix milliseconds. Rounded down: a window must not end early.
+pub(crate) const CLOCK_MS: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
 /// One connection. Calls block the thread that they are made on, which is never one of the runtime's.
 pub(crate) trait Sql {
     /// Runs a statement, and gives its rows.

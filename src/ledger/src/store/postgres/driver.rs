@@ -2,7 +2,7 @@
 //!
 //! Calls block their thread; the connection itself is moved on by the runtime, which must have a thread for it.
 
-use super::super::sql::{Cell, Result, Row, Sql, SqlError, SqlErrorKind, Value};
+use super::super::sql::{CLOCK_MS, Cell, Result, Row, Sql, SqlError, SqlErrorKind, Value};
 use super::config::Config;
 use super::error::{Failure, OpenError};
 use super::session::{Patience, Session};
@@ -227,9 +227,7 @@ impl Sql for Postgres {
     }
 
     fn clock_ms(&self) -> Result<Option<i64>> {
-        // Rounded down: a window must not end early.
-        let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-        self.query(sql, &[])?.first().map(|row| row.int(0)).transpose()
+        self.query(CLOCK_MS, &[])?.first().map(|row| row.int(0)).transpose()
     }
 
     fn is_shared(&self) -> bool {
