@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(shell .make/target-dir)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: run build test check lint bench generate soak help
+.PHONY: run build test check lint bench bench-ledger generate soak help
 
 run: ## serve everything on one loopback port (TOLLGATE_PORT, 4000)
 	@exec .make/run
@@ -25,6 +25,9 @@ lint: ## format, clippy, licences and advisories, the proto, generated code, the
 bench: ## speed and memory against plain Envoy
 	@exec .make/bench
 
+bench-ledger: ## what the ledger carries beside its disk and its database (BENCH=short: in two minutes)
+	@exec .make/bench-ledger
+
 generate: ## rewrite the generated code
 	@exec .make/generate
 
@@ -32,4 +35,4 @@ soak: ## the long forms of the tests
 	@exec .make/soak
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
