@@ -1,9 +1,10 @@
 //! The ledger: it holds the authoritative budgets, decides every hold on its own rows, and keeps the journal.
 //!
 //! [`store`] is where the books are kept, [`rules`] what may be written into them; [`service`] speaks to the filter and
-//! [`admin`] to people and their scripts.
+//! [`admin`] to people and their scripts, [`admin_grpc`] to an operator.
 
 pub mod admin;
+pub mod admin_grpc;
 pub mod clock;
 pub mod master;
 pub mod rules;

@@ -1,10 +1,10 @@
 //! Both listeners, from the first connection to the last answer.
 
-use crate::admin;
 use crate::clock::Clock;
 use crate::master::MasterKey;
 use crate::service::LedgerService;
-use crate::store::Store;
+use crate::store::Operated;
+use crate::{admin, admin_grpc};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub struct Listeners {
     /// `tollgate.ledger.v1.Ledger`.
     pub grpc: TcpListener,
-    /// The admin API.
+    /// The admin API, and `tollgate.ledger.v1.Admin` beside it.
     pub admin: TcpListener,
 }
 
@@ -40,7 +40,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn run<S: Store>(
+pub async fn run<S: Operated>(
     listeners: Listeners,
     store: Arc<S>,
     master: MasterKey,
@@ -53,7 +53,8 @@ pub async fn run<S: Store>(
     let grpc = tonic::transport::Server::builder()
         .add_service(LedgerServer::new(service))
         .serve_with_incoming_shutdown(incoming, until(stopped.clone()));
-    let admin = axum::serve(listeners.admin, admin::router(store, master))
+    let operator = admin_grpc::routes(store.clone(), master.clone(), stopped.clone());
+    let admin = axum::serve(listeners.admin, admin::router(store, master).merge(operator))
         .with_graceful_shutdown(until(stopped.clone()));
     let serve = async {
         let admin = async { admin.await.map_err(ServeError::from) };

@@ -51,6 +51,7 @@ CREATE INDEX account_of_organization ON account (organization) WHERE organizatio
 CREATE INDEX account_of_team ON account (team) WHERE team IS NOT NULL;
 CREATE INDEX account_of_user ON account ("user") WHERE "user" IS NOT NULL;
 CREATE UNIQUE INDEX account_key_alias ON account (alias) WHERE kind = 'key' AND deleted_at IS NULL;
+CREATE INDEX account_changed ON account (updated_at);
 
 -- A virtual key is a credential of its account, known by its SHA-256.
 CREATE TABLE credential (
@@ -78,6 +79,7 @@ CREATE TABLE budget_limit (
     thresholds   TEXT    NOT NULL DEFAULT '[]',
     UNIQUE (account, "window", model, soft)
 );
+CREATE INDEX limit_of_window ON budget_limit ("window");
 
 -- What an account spent and holds in one window. Every account has its lifetime's, and that row is the account's lock: whoever
 -- changes anything of the account takes it first, in the order of the rows' numbers. The others are made by the first hold
@@ -189,6 +191,8 @@ CREATE TABLE entry (
     overrun   BIGINT  NOT NULL DEFAULT 0,
     checksum  BIGINT  NOT NULL
 );
+-- What has changed since somebody looked: numbers say little of the order where several ledgers write.
+CREATE INDEX entry_at ON entry (at);
 
 -- A limit of which a part was spent: once for each window and part. Whoever delivers them keeps a cursor.
 CREATE TABLE crossing (

@@ -104,6 +104,10 @@ CREATE TABLE rollup (
     PRIMARY KEY (hour, key, organization, team, "user", model, priced_model, provider, tags, binding_tags)
 ) STRICT, WITHOUT ROWID;
 
+-- What has changed since somebody looked: what is said of accounts, and windows that ended.
+CREATE INDEX account_changed ON account (updated_at);
+CREATE INDEX limit_of_window ON budget_limit ("window");
+
 -- Lines that were exported are dropped, and what they summed up to is carried forward: only then may one go.
 DROP TRIGGER entry_is_never_removed;
 CREATE TRIGGER entry_is_never_removed BEFORE DELETE ON entry

@@ -7,6 +7,7 @@
 mod books;
 mod clock_check;
 mod copy;
+mod operated;
 mod place;
 pub mod postgres;
 mod record;
@@ -18,6 +19,10 @@ pub use books::{Audit, BooksStore, Keeper, Retired, Settings, StartError, retire
 pub use clock_check::ClockError;
 pub use copy::{Copied, Restored, backup, import, restore};
 pub use place::{Place, PlaceError};
+pub use operated::{
+    AccountName, AccountNow, Applied, Changes, Cursor, DesiredAccount, DesiredCredential, Manager, Operated,
+    Refused,
+};
 pub use record::*;
 
 use std::future::Future;

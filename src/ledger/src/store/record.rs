@@ -236,6 +236,8 @@ pub struct Crossing {
     pub kind: AccountKind,
     /// The account's id.
     pub id: String,
+    /// Within what the id is unique.
+    pub scope: String,
     /// What people call it.
     pub alias: Option<String>,
     /// The limit's window.

@@ -7,8 +7,9 @@ use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, SpendFilter,
-    SpendRecord, Store, StoreError, TagSpend,
+    AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
+    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Refused, SpendFilter, SpendRecord, Store,
+    StoreError, TagSpend,
 };
 use tollgate_proto::v1;
 use tonic::Code;
@@ -74,6 +75,24 @@ impl Store for Gone {
 
     async fn crossings(&self, _: i64, _: u64) -> Result<Vec<Crossing>, StoreError> {
         gone()
+    }
+}
+
+impl Operated for Gone {
+    async fn apply(&self, _: DesiredAccount) -> Result<Result<(Applied, u64), Refused>, StoreError> {
+        gone()
+    }
+
+    async fn remove(&self, _: AccountName, _: Manager) -> Result<Result<bool, Refused>, StoreError> {
+        gone()
+    }
+
+    async fn changes(&self, _: Option<Cursor>, _: u32) -> Result<Changes, StoreError> {
+        gone()
+    }
+
+    fn epoch(&self) -> [u8; 8] {
+        [0; 8]
     }
 }
 

@@ -101,8 +101,12 @@ impl Books<'_> {
         self.record_of(account, now)
     }
 
-    /// Deletes accounts, and the keys of what is deleted.
-    pub(super) fn delete(&mut self, accounts: &[AccountRef]) -> Result<Vec<AccountRecord>, Failure> {
+    /// Deletes accounts, and the keys of what is deleted. The HTTP API leaves alone what others manage.
+    pub(super) fn delete(
+        &mut self,
+        accounts: &[AccountRef],
+        by_api: bool,
+    ) -> Result<Vec<AccountRecord>, Failure> {
         let rows: Vec<i64> = accounts.iter().map(|account| self.living(account)).collect::<Result<_, _>>()?;
         let mut gone: BTreeSet<i64> = rows.iter().copied().collect();
         for row in &rows {
@@ -116,6 +120,9 @@ impl Books<'_> {
             gone.extend(found.iter().map(|row| row.int(0)).collect::<sql::Result<Vec<_>>>()?);
         }
         self.lock(&gone)?;
+        if by_api {
+            self.check_all_unmanaged(&gone)?;
+        }
         self.observe_clock()?;
         let now = self.now();
         let records = rows.iter().map(|row| self.record_of(*row, now)).collect::<Result<_, _>>()?;
@@ -125,8 +132,9 @@ impl Books<'_> {
                 &values![now.unix_ms(), account],
             )?;
             self.db.execute(
-                "UPDATE credential SET revoked_at = $1 WHERE revoked_at IS NULL AND account = $2",
-                &values![now.unix_ms(), account],
+                "UPDATE credential SET revoked_at = $1
+                 WHERE account = $2 AND (revoked_at IS NULL OR revoked_at > $3)",
+                &values![now.unix_ms(), account, now.unix_ms()],
             )?;
         }
         Ok(records)
@@ -145,7 +153,7 @@ impl Books<'_> {
     }
 
     fn living(&self, account: &AccountRef) -> Result<i64, Failure> {
-        let found = records::find(self.db, account)?;
+        let found = records::find(self.db, account, self.now())?;
         found.ok_or_else(|| StoreError::NotFound(name(account)).into())
     }
 
@@ -184,7 +192,7 @@ impl Books<'_> {
 
     fn account_of_digest(&self, digest: &KeyDigest) -> sql::Result<Option<Existing>> {
         let rows = self.db.query(
-            "SELECT a.account, c.revoked_at FROM credential c JOIN account a ON a.account = c.account
+            "SELECT a.account, a.deleted_at FROM credential c JOIN account a ON a.account = c.account
              WHERE c.digest = $1",
             &values![digest.as_bytes()],
         )?;
@@ -196,7 +204,7 @@ impl Books<'_> {
         let Some(alias) = alias.filter(|_| kind == AccountKind::Key) else {
             return Ok(());
         };
-        match records::find(self.db, &AccountRef::KeyAlias(alias.to_owned()))? {
+        match records::find(self.db, &AccountRef::KeyAlias(alias.to_owned()), self.now())? {
             Some(other) if Some(other) != own => {
                 Err(StoreError::Conflict(format!("a key with the alias {alias} exists")).into())
             }
@@ -226,7 +234,8 @@ impl Books<'_> {
         now: Timestamp,
     ) -> sql::Result<i64> {
         self.db.execute(
-            "UPDATE account SET deleted_at = NULL, created_by = $1, created_at = $2 WHERE account = $3",
+            "UPDATE account SET deleted_at = NULL, created_by = $1, created_at = $2, managed_by = 'api', owner_scope = ''
+             WHERE account = $3",
             &values![&new.created_by, now.unix_ms(), account],
         )?;
         self.write_spec(account, &new.spec, owners, now)?;

@@ -89,13 +89,15 @@ pub(super) fn load_key(
     ground: &Ground,
 ) -> sql::Result<Option<(Key, Vec<(i64, Charged)>)>> {
     let found = db.query(
-        r#"SELECT a.account, a.organization, a.team, a."user" FROM credential c JOIN account a ON a.account = c.account
-           WHERE c.digest = $1 AND c.revoked_at IS NULL AND a.deleted_at IS NULL"#,
-        &values![digest.as_bytes()],
+        r#"SELECT a.account, a.organization, a.team, a."user", c.revoked_at
+           FROM credential c JOIN account a ON a.account = c.account
+           WHERE c.digest = $1 AND (c.revoked_at IS NULL OR c.revoked_at > $2) AND a.deleted_at IS NULL"#,
+        &values![digest.as_bytes(), ground.clock.now().unix_ms()],
     )?;
     let Some(found) = found.first() else {
         return Ok(None);
     };
+    let revoked_at = maybe_instant(found, 4)?;
     let owners = owner_rows(found)?;
     let (owners, rows) = chain(db, owners)?;
     let mut draft = Draft::new(ground);
@@ -105,7 +107,10 @@ pub(super) fn load_key(
         charged.push((*row, level.charged(db, *row, ground)?));
         draft.add(*row, level);
     }
-    Ok(Some((draft.finish(owners, ground.prices.present().revision()), charged)))
+    let mut key = draft.finish(owners, ground.prices.present().revision());
+    // Of several credentials of one account, each can end by itself.
+    key.policy.expires_at = key.policy.expires_at.into_iter().chain(revoked_at).min();
+    Ok(Some((key, charged)))
 }
 
 /// The columns `account, organization, team, user`.

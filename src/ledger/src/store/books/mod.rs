@@ -2,7 +2,9 @@
 //! driver for.
 
 mod accounts;
+mod apply;
 mod balance;
+mod changes;
 mod charges;
 mod check;
 mod code;
@@ -34,15 +36,16 @@ pub(crate) use memory::Epoch;
 use super::clock_check::ClockError;
 use super::sql::{self, Sql, SqlError};
 use super::{
-    AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, SpendFilter,
-    SpendRecord, Store, StoreError, TagSpend,
+    AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
+    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Refused, SpendFilter, SpendRecord, Store,
+    StoreError, TagSpend,
 };
 use crate::clock::Clock;
 use crate::rules::admission;
 use keys::Charged;
 use limits::LimitNow;
 use locking::Needs;
-use memory::Ground;
+use memory::{Books, Ground};
 use prices::Prices;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -99,6 +102,7 @@ pub struct BooksStore {
     /// For what people ask.
     lists: worker::Reader,
     prices: Prices,
+    epoch: Epoch,
     trouble: Trouble,
 }
 
@@ -226,7 +230,7 @@ impl BooksStore {
         let (writer, writer_thread) =
             worker::start_writer(connections.writer, ground, failure, trouble.clone())?;
         threads.push(writer_thread);
-        let store = Self { writer, lookups, lists, prices: start.prices, trouble };
+        let store = Self { writer, lookups, lists, prices: start.prices, epoch: start.epoch, trouble };
         Ok((store, Keeper { failed, threads, _guard: connections.guard }))
     }
 }
@@ -264,17 +268,21 @@ impl Store for BooksStore {
     }
 
     async fn update(&self, account: AccountRef, change: AccountChange) -> Result<AccountRecord, StoreError> {
-        self.writer.run_undoable(move |books| books.update(&account, &change)).await
+        let update = move |books: &mut Books<'_>| {
+            books.check_unmanaged(&account, &change)?;
+            books.update(&account, &change)
+        };
+        self.writer.run_undoable(update).await
     }
 
     async fn delete(&self, accounts: Vec<AccountRef>) -> Result<Vec<AccountRecord>, StoreError> {
-        self.writer.run_undoable(move |books| books.delete(&accounts)).await
+        self.writer.run_undoable(move |books| books.delete(&accounts, true)).await
     }
 
     async fn account(&self, account: AccountRef) -> Result<Option<AccountRecord>, StoreError> {
         let read = move |db: &dyn Sql, ground: &Ground| {
             let now = worker::reading_time(db, ground)?;
-            records::find(db, &account)?.map(|row| records::record(db, row, now)).transpose()
+            records::find(db, &account, now)?.map(|row| records::record(db, row, now)).transpose()
         };
         self.lists.run(read).await
     }
@@ -305,6 +313,42 @@ impl Store for BooksStore {
             spend::crossings(db, after, at_most, now)
         };
         self.lists.run(read).await
+    }
+}
+
+impl Operated for BooksStore {
+    async fn apply(&self, account: DesiredAccount) -> Result<Result<(Applied, u64), Refused>, StoreError> {
+        // An operator applies everything again now and then, and nearly nothing of it has changed.
+        let account = Arc::new(account);
+        let desired = account.clone();
+        let read = move |db: &dyn Sql, ground: &Ground| {
+            let now = worker::reading_time(db, ground)?;
+            apply::unchanged(db, &desired, now)
+        };
+        if let Some(revision) = self.lists.run(read).await? {
+            return Ok(Ok((Applied::Unchanged, revision)));
+        }
+        self.writer.run_undoable(move |books| books.apply_account(&account)).await
+    }
+
+    async fn remove(
+        &self,
+        account: AccountName,
+        manager: Manager,
+    ) -> Result<Result<bool, Refused>, StoreError> {
+        self.writer.run_undoable(move |books| books.remove_account(&account, &manager)).await
+    }
+
+    async fn changes(&self, since: Option<Cursor>, at_most: u32) -> Result<Changes, StoreError> {
+        let read = move |db: &dyn Sql, ground: &Ground| {
+            let now = worker::reading_time(db, ground)?;
+            changes::changes(db, ground, now, since.as_ref(), at_most)
+        };
+        self.lists.run(read).await
+    }
+
+    fn epoch(&self) -> [u8; 8] {
+        self.epoch
     }
 }
 

@@ -16,7 +16,7 @@ use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{Period, Window};
 
 /// The row of a living account.
-pub(super) fn find(db: &dyn Sql, account: &AccountRef) -> sql::Result<Option<i64>> {
+pub(super) fn find(db: &dyn Sql, account: &AccountRef, now: Timestamp) -> sql::Result<Option<i64>> {
     let named =
         "SELECT account FROM account WHERE kind = $1 AND scope = $2 AND id = $3 AND deleted_at IS NULL";
     let rows = match account {
@@ -27,8 +27,8 @@ pub(super) fn find(db: &dyn Sql, account: &AccountRef) -> sql::Result<Option<i64
         }
         AccountRef::Key(digest) => db.query(
             "SELECT c.account FROM credential c JOIN account a ON a.account = c.account
-             WHERE c.digest = $1 AND c.revoked_at IS NULL AND a.deleted_at IS NULL",
-            &values![digest.as_bytes()],
+             WHERE c.digest = $1 AND (c.revoked_at IS NULL OR c.revoked_at > $2) AND a.deleted_at IS NULL",
+            &values![digest.as_bytes(), now.unix_ms()],
         )?,
         AccountRef::KeyAlias(alias) => db.query(
             "SELECT account FROM account WHERE kind = 'key' AND alias = $1 AND deleted_at IS NULL",
@@ -250,7 +250,7 @@ pub(super) fn records(
     ] {
         let Some(id) = id else { continue };
         // An owner that does not exist owns nothing.
-        let owner = find(db, &AccountRef::Id(kind, id.clone()))?.unwrap_or(-1);
+        let owner = find(db, &AccountRef::Id(kind, id.clone()), now)?.unwrap_or(-1);
         params.push(Value::Int(owner));
         statement.push_str(&format!(" AND {}", condition.replace('$', &format!("${}", params.len()))));
     }
@@ -259,10 +259,11 @@ pub(super) fn records(
         statement.push_str(&format!(" AND alias = ${}", params.len()));
     }
     if let Some(digest) = digest {
-        params.push(Value::Blob(digest.as_bytes()));
+        params.extend([Value::Blob(digest.as_bytes()), Value::Int(now.unix_ms())]);
+        let (digest, now) = (params.len() - 1, params.len());
         statement.push_str(&format!(
-            " AND account IN (SELECT account FROM credential WHERE digest = ${} AND revoked_at IS NULL)",
-            params.len()
+            " AND account IN (SELECT account FROM credential
+                 WHERE digest = ${digest} AND (revoked_at IS NULL OR revoked_at > ${now}))"
         ));
     }
     let total = db.query(&format!("SELECT count(*) {statement}"), &params)?;

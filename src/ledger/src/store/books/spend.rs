@@ -175,7 +175,7 @@ pub(super) fn crossings(
     let until = if db.is_shared() { now.plus_ms(-SETTLED_MS) } else { Timestamp::new(i64::MAX) };
     let rows = db.query(
         r#"SELECT c.crossing, c.at, a.kind, a.id, a.alias, c."window", c.model, c.soft, c.window_start, c.threshold,
-             c.amount, c.posted
+             c.amount, c.posted, a.scope
          FROM crossing c JOIN account a ON a.account = c.account
          WHERE c.crossing > $1 AND c.at <= $2 ORDER BY c.crossing LIMIT $3"#,
         &[Value::Int(after), Value::Int(until.unix_ms()), Value::Int(signed(at_most))],
@@ -192,6 +192,7 @@ fn read_crossing(row: &Row) -> sql::Result<Crossing> {
         at: instant(row, 1)?,
         kind: super::code::parsed("kind of account", row.text(2)?)?,
         id: row.text(3)?.to_owned(),
+        scope: row.text(12)?.to_owned(),
         alias: row.maybe_string(4)?,
         window,
         period,
