@@ -8,6 +8,7 @@ mod cluster;
 mod denials;
 mod holds;
 mod models;
+mod plans;
 mod postgres;
 mod random;
 mod rates;

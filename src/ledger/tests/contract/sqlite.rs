@@ -67,7 +67,7 @@ fn read(file: &Connection, sql: &str) -> Vec<Vec<Cell>> {
     all
 }
 
-fn open_again(path: PathBuf) -> Result<(BooksStore, Keeper), OpenError> {
+pub(crate) fn open_again(path: PathBuf) -> Result<(BooksStore, Keeper), OpenError> {
     let book = Arc::new(PriceBook::parse(tollgate_domain::price::BUILT_IN).unwrap());
     sqlite::open(path, Settings::new(book))
 }
