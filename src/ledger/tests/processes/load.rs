@@ -205,7 +205,7 @@ impl Spender {
         load.note(&id, |_| {});
         let (digest, version) = (load.digest.as_slice(), load.version.as_slice());
         let hold = async |mut client: Client| client.hold(&id, digest, version).await;
-        self.insist(|client| hold(client)).await?;
+        self.insist(hold).await?;
         load.note(&id, |told| told.held = true);
         if id[15].is_multiple_of(3) {
             return Some(());
@@ -213,7 +213,7 @@ impl Spender {
         let input = u64::from(id[15]) % INPUT;
         load.note(&id, |told| told.settle = Some(input));
         let settle = async |mut client: Client| client.settle(&id, digest, input).await;
-        let (result, is_first) = self.insist(|client| settle(client)).await?;
+        let (result, is_first) = self.insist(settle).await?;
         assert!(
             if is_first { result == v1::ReportResult::Applied } else { is_applied(result) },
             "{result:?}"
