@@ -86,7 +86,7 @@ fn database(url: &str) -> Result<Place, Failure> {
             "nobody verifies that {config} is who it says: set sslmode=verify-full (and sslrootcert) in its URL"
         );
     }
-    Ok(Place::Postgres(config))
+    Ok(Place::Postgres(Box::new(config)))
 }
 
 /// A place in one word: `sqlite:FILE`, `postgres:URL` or the URL alone; or `sqlite` and `postgres`, with the place in `args`.

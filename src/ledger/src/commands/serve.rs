@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::server::{self, Listeners};
-use tollgate_ledger::store::{Keeper, Place, Settings, postgres, sqlite};
+use tollgate_ledger::store::postgres::{self, Config};
+use tollgate_ledger::store::{Keeper, Place, Settings, sqlite};
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -71,7 +72,7 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     let place = options.place.place()?;
     let (store, mut keeper) = match &place {
         Place::Sqlite(path) => sqlite::open(path, settings)?,
-        Place::Postgres(config) => postgres::open(config.clone(), settings).await?,
+        Place::Postgres(config) => postgres::open(Config::clone(config), settings).await?,
     };
     let listeners = Listeners { grpc: bind(options.grpc).await?, admin: bind(options.admin).await? };
     let (grpc, admin) = (listeners.grpc.local_addr()?, listeners.admin.local_addr()?);

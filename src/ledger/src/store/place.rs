@@ -19,7 +19,7 @@ pub enum Place {
     /// A file.
     Sqlite(PathBuf),
     /// A database.
-    Postgres(Config),
+    Postgres(Box<Config>),
 }
 
 /// Without the password.

@@ -117,7 +117,7 @@ fn a_file_that_is_served_is_not_moved() {
 
 /// While writers are at work, a copy has everything that was acknowledged before it began.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_under_load_misses_nothing() {
+async fn a_backup_under_load_misses_nothing_and_the_books_can_be_verified() {
     let folder = tempfile::tempdir().unwrap();
     for (number, place) in Place::each(&folder).iter().enumerate() {
         let books = Arc::new(place.open(&Clock::stopped(crate::books::NEW_YEAR)).await);
@@ -143,6 +143,9 @@ async fn a_backup_under_load_misses_nothing() {
             backup.arg("--to").arg(&copy);
             let output = tokio::task::spawn_blocking(move || backup.output().unwrap()).await.unwrap();
             assert!(said(output, 0).contains("is a good copy of"));
+            let mut verify = place.command("verify");
+            let output = tokio::task::spawn_blocking(move || verify.output().unwrap()).await.unwrap();
+            assert!(said(output, 0).contains("all of them agree"));
             let rows = &tables(&copy)["hold"];
             for id in acknowledged {
                 let id = rusqlite::types::Value::Blob(id.as_bytes().to_vec());
@@ -209,6 +212,8 @@ async fn a_copy_is_one_file() {
         let copy = copies.path().join(format!("{number}.db"));
         place.run("backup", &["--to", copy.to_str().unwrap()]);
         assert_eq!(std::fs::read_dir(copies.path()).unwrap().count(), number + 1);
+        // Nor can a reader make a log beside it: it can be read from where nothing can be written.
+        assert_eq!(std::fs::read(&copy).unwrap()[18..20], [1, 1], "no write-ahead log");
     }
     let there: [&Path; 2] = [&copies.path().join("0.db"), &copies.path().join("1.db")];
     let [file, database] = there.map(|path| tables(path)["hold"].len());

@@ -21,7 +21,7 @@ async fn an_altered_amount_is_named_by_table_and_row() {
         ("UPDATE hold SET posted = posted + 1 WHERE hold = (SELECT min(hold) + 4 FROM hold)", "hold 5: "),
         (
             "UPDATE rollup SET posted = posted + 1 WHERE hour = (SELECT min(hour) FROM rollup) AND key = 4",
-            "account 4: the hours' sums say",
+            "rollup of account 4, hour 2026-01-01T0",
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();

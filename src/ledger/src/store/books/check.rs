@@ -5,8 +5,9 @@ use super::code::{fixed, state, unpack_ids};
 use super::journal::{Line, select_line};
 use crate::store::HoldState;
 use crate::store::sql::{self, Sql, SqlError, values};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use tollgate_domain::time::Timestamp;
 
 /// Rows that are read at once.
 const PAGE: i64 = 10_000;
@@ -298,18 +299,43 @@ fn check_sums(db: &dyn Sql, report: &mut Audit) -> sql::Result<()> {
         "SELECT key, CAST(sum(posted) AS BIGINT) FROM rollup WHERE hour >= $1 GROUP BY key",
         &values![from],
     )?;
+    let mut differing: Vec<i64> = Vec::new();
     for row in &summed {
         let (key, posted) = (row.int(0)?, row.int(1)?);
-        let expected = sums.remove(&key).unwrap_or(0);
-        if posted != expected {
-            report.fault(format!(
-                "account {key}: the hours' sums say {posted} posted, its holds say {expected}"
-            ));
+        if posted != sums.remove(&key).unwrap_or(0) {
+            differing.push(key);
         }
     }
-    for (key, posted) in sums.into_iter().filter(|(_, posted)| *posted != 0) {
+    differing.extend(sums.into_iter().filter(|(_, posted)| *posted != 0).map(|(key, _)| key));
+    differing.sort_unstable();
+    for key in differing {
+        check_hours(db, key, from, rolled, report)?;
+    }
+    Ok(())
+}
+
+/// Names the hours in which the sums of an account are not those of its holds.
+fn check_hours(db: &dyn Sql, key: i64, from: i64, rolled: i64, report: &mut Audit) -> sql::Result<()> {
+    let mut hours: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    let held = db.query(
+        "SELECT created_at - created_at % 3600000, CAST(sum(posted) AS BIGINT) FROM hold
+         WHERE key = $1 AND created_at >= $2 AND created_at < $3 GROUP BY 1",
+        &values![key, from, rolled],
+    )?;
+    for row in &held {
+        hours.entry(row.int(0)?).or_default().0 = row.int(1)?;
+    }
+    let summed = db.query(
+        "SELECT hour, CAST(sum(posted) AS BIGINT) FROM rollup WHERE key = $1 AND hour >= $2 GROUP BY hour",
+        &values![key, from],
+    )?;
+    for row in &summed {
+        hours.entry(row.int(0)?).or_default().1 = row.int(1)?;
+    }
+    for (hour, (held, summed)) in hours.into_iter().filter(|(_, (held, summed))| held != summed) {
+        let hour = Timestamp::new(hour).to_rfc3339().unwrap_or_else(|| format!("{hour} ms"));
         report.fault(format!(
-            "account {key}: its holds say {posted} posted, and the hours' sums do not know it"
+            "rollup of account {key}, hour {hour}: it says {summed} posted, the holds say {held}"
         ));
     }
     Ok(())
