@@ -95,6 +95,7 @@ enum Owned {
     Flag(bool),
     Text(String),
     Blob(Vec<u8>),
+    Ints(Vec<i64>),
 }
 
 impl Owned {
@@ -104,8 +105,9 @@ impl Owned {
             Value::Flag(value) => Self::Flag(*value),
             Value::Text(value) => Self::Text((*value).to_owned()),
             Value::Blob(value) => Self::Blob(value.to_vec()),
-            // Lists are never written.
-            Value::Null | Value::Ints(_) | Value::Blobs(_) => Self::Null,
+            Value::Ints(values) => Self::Ints(values.to_vec()),
+            // Lists of bytes are never written.
+            Value::Null | Value::Blobs(_) => Self::Null,
         }
     }
 
@@ -116,6 +118,7 @@ impl Owned {
             Self::Flag(value) => Value::Flag(*value),
             Self::Text(value) => Value::Text(value),
             Self::Blob(value) => Value::Blob(value),
+            Self::Ints(values) => Value::Ints(values),
         }
     }
 }
@@ -134,6 +137,9 @@ struct Block {
     next: i64,
     end: i64,
 }
+
+/// Stands in a list of moments for none, as it does in a checksum.
+const NEVER: i64 = -1;
 
 /// How many numbers a sequence gives at once.
 const BLOCK: i64 = 1_000;
@@ -500,6 +506,20 @@ impl Books<'_> {
 
     /// Writes what has changed: each row once in a transaction, however many holds it carries.
     pub(super) fn flush(&mut self) -> sql::Result<()> {
+        if self.db.is_shared() {
+            self.flush_balances_at_once()?
+        } else {
+            self.flush_balances()?
+        }
+        self.flush_rates()?;
+        self.send()?;
+        if !self.db.is_shared() {
+            self.memory.shrink();
+        }
+        Ok(())
+    }
+
+    fn flush_balances(&mut self) -> sql::Result<()> {
         for id in std::mem::take(&mut self.memory.changed) {
             let Some(balance) = self.memory.balances.get_mut(&id) else { continue };
             balance.changed = false;
@@ -510,11 +530,30 @@ impl Books<'_> {
                 &values![posted, pending, charged_at, checksum, id],
             )?;
         }
-        self.flush_rates()?;
-        self.send()?;
-        if !self.db.is_shared() {
-            self.memory.shrink();
-        }
         Ok(())
+    }
+
+    /// By one statement: a batch changes several balances for each of its holds, while other ledgers wait for the locks. Their order
+    /// does not matter, because whoever changes a balance has its account's lock.
+    fn flush_balances_at_once(&mut self) -> sql::Result<()> {
+        let mut columns: [Vec<i64>; 5] = Default::default();
+        for id in std::mem::take(&mut self.memory.changed) {
+            let Some(balance) = self.memory.balances.get_mut(&id) else { continue };
+            balance.changed = false;
+            let charged_at = balance.charged_at.unwrap_or(NEVER);
+            let row = [id, balance.posted.get(), balance.pending.get(), charged_at, balance.checksum()];
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+        if columns.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        self.write(
+            "UPDATE balance SET posted = now.posted, pending = now.pending, charged_at = nullif(now.charged_at, -1),
+                 checksum = now.checksum
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+                 AS now (balance, posted, pending, charged_at, checksum)
+             WHERE balance.balance = now.balance",
+            &columns.each_ref().map(|column| Value::Ints(column)),
+        )
     }
 }
