@@ -84,7 +84,8 @@ impl Books<'_> {
         let charged_at = (entry.kind == Kind::Hold).then_some(entry.at);
         let changed = self.change_balances(entry.balances, entry.posted, entry.pending, charged_at)?;
         changed.map_err(|_| StoreError::Invalid(OUT_OF_RANGE))?;
-        if entry.posted > Nanodollars::ZERO {
+        // What a new limit finds is recorded by its maker, once all of its past is counted.
+        if entry.posted > Nanodollars::ZERO && entry.kind != Kind::Count {
             self.record_crossings(entry.balances, entry.posted, entry.at)?;
         }
         let overrun = if entry.growth > Nanodollars::ZERO {
