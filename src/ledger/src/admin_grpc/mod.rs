@@ -64,15 +64,26 @@ struct AdminService<S> {
 #[tonic::async_trait]
 impl<S: Operated> Admin for AdminService<S> {
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Result<Response<v1::ApplyResponse>, Status> {
+        use v1::apply_outcome::Outcome;
         let v1::ApplyRequest { managed_by, accounts } = request.into_inner();
         let managed_by = manager(managed_by)?;
         at_most(accounts.len())?;
         let read: Vec<Result<DesiredAccount, Fault>> =
             accounts.into_iter().map(|account| read::account(account, &managed_by)).collect();
         once_each(read.iter().map(|account| account.as_ref().ok().map(|account| &account.name)))?;
-        // In the order of the message, because one may belong to another, and all at once, so that they share a commit.
-        let outcomes = join_all(read.into_iter().map(|account| self.apply_one(account))).await;
-        let outcomes = outcomes.into_iter().collect::<Result<_, Status>>()?;
+        let good = read.iter().filter_map(|account| account.as_ref().ok().cloned()).collect();
+        let mut done = self.store.apply(good).await.map_err(|error| unavailable(&error))?.into_iter();
+        let outcome = |account: Result<_, Fault>| match account {
+            Err(fault) => Ok(Outcome::Refused(write::fault(fault))),
+            Ok(_) => match done.next() {
+                Some(Ok((applied, revision))) => Ok(Outcome::Applied(write::applied(applied, revision))),
+                Some(Err(refused)) => Ok(Outcome::Refused(write::refused(refused)?)),
+                None => Err(Status::internal("an account has no outcome")),
+            },
+        };
+        let outcomes: Vec<_> = read.into_iter().map(outcome).collect::<Result<_, Status>>()?;
+        let outcomes =
+            outcomes.into_iter().map(|outcome| v1::ApplyOutcome { outcome: Some(outcome) }).collect();
         Ok(Response::new(v1::ApplyResponse { outcomes }))
     }
 
@@ -122,19 +133,6 @@ impl<S: Operated> Admin for AdminService<S> {
 }
 
 impl<S: Operated> AdminService<S> {
-    async fn apply_one(&self, account: Result<DesiredAccount, Fault>) -> Result<v1::ApplyOutcome, Status> {
-        use v1::apply_outcome::Outcome;
-        let outcome = match account {
-            Err(fault) => Outcome::Refused(write::fault(fault)),
-            Ok(account) => match self.store.apply(account).await {
-                Ok(Ok((applied, revision))) => Outcome::Applied(write::applied(applied, revision)),
-                Ok(Err(refused)) => Outcome::Refused(write::refused(refused)?),
-                Err(error) => Outcome::Refused(refused_whole(error)?),
-            },
-        };
-        Ok(v1::ApplyOutcome { outcome: Some(outcome) })
-    }
-
     async fn delete_one(
         &self,
         account: v1::DeletedAccount,

@@ -207,14 +207,16 @@ pub struct Changes {
 
 /// What an operator asks, over the same books.
 pub trait Operated: Store {
-    /// Makes an account what it should be, as a whole or not at all; gives its revision.
+    /// Makes accounts what they should be, each named once, in their order: one may belong to one before it. Each is applied as a
+    /// whole or not at all, whatever becomes of the others; gives its revision.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], and inside, [`Refused`].
+    /// [`StoreError::Unavailable`]: some may have been applied. Inside, [`Refused`].
+    #[allow(clippy::type_complexity, reason = "one outcome for each, or none")]
     fn apply(
         &self,
-        account: DesiredAccount,
-    ) -> impl Future<Output = Result<Result<(Applied, u64), Refused>, StoreError>> + Send;
+        accounts: Vec<DesiredAccount>,
+    ) -> impl Future<Output = Result<Vec<Result<(Applied, u64), Refused>>, StoreError>> + Send;
 
     /// Deletes an account, and says whether there was one.
     ///

@@ -79,7 +79,10 @@ impl Store for Gone {
 }
 
 impl Operated for Gone {
-    async fn apply(&self, _: DesiredAccount) -> Result<Result<(Applied, u64), Refused>, StoreError> {
+    async fn apply(
+        &self,
+        _: Vec<DesiredAccount>,
+    ) -> Result<Vec<Result<(Applied, u64), Refused>>, StoreError> {
         gone()
     }
 

@@ -317,18 +317,34 @@ impl Store for BooksStore {
 }
 
 impl Operated for BooksStore {
-    async fn apply(&self, account: DesiredAccount) -> Result<Result<(Applied, u64), Refused>, StoreError> {
+    async fn apply(
+        &self,
+        accounts: Vec<DesiredAccount>,
+    ) -> Result<Vec<Result<(Applied, u64), Refused>>, StoreError> {
         // An operator applies everything again now and then, and nearly nothing of it has changed.
-        let account = Arc::new(account);
-        let desired = account.clone();
+        let accounts = Arc::new(accounts);
+        let desired = accounts.clone();
         let read = move |db: &dyn Sql, ground: &Ground| {
             let now = worker::reading_time(db, ground)?;
-            apply::unchanged(db, &desired, now)
+            desired.iter().map(|account| apply::unchanged(db, account, now)).collect::<sql::Result<Vec<_>>>()
         };
-        if let Some(revision) = self.lists.run(read).await? {
-            return Ok(Ok((Applied::Unchanged, revision)));
-        }
-        self.writer.run_undoable(move |books| books.apply_account(&account)).await
+        let unchanged = self.lists.run(read).await?;
+        // All at once, so that they share a commit; the writer takes them in their order.
+        let write = unchanged.into_iter().enumerate().map(|(index, unchanged)| {
+            let accounts = accounts.clone();
+            async move {
+                if let Some(revision) = unchanged {
+                    return Ok(Ok((Applied::Unchanged, revision)));
+                }
+                let apply = move |books: &mut Books<'_>| books.apply_account(&accounts[index]);
+                match self.writer.run_undoable(apply).await {
+                    Err(error @ StoreError::Unavailable(_)) => Err(error),
+                    Err(error) => Ok(Err(Refused { field: String::new(), error })),
+                    Ok(outcome) => Ok(outcome),
+                }
+            }
+        });
+        futures_util::future::join_all(write).await.into_iter().collect()
     }
 
     async fn remove(

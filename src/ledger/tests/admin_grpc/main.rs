@@ -1,0 +1,55 @@
+//! The service as an operator meets it: over a socket, over both stores.
+
+mod apply;
+mod changes;
+#[path = "../postgres/cluster.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod cluster;
+mod doors;
+mod fields;
+mod replicas;
+mod world;
+
+/// One test for each scenario, over each store.
+macro_rules! over_both {
+    ($($module:ident :: {$($scenario:ident),+ $(,)?})+) => {
+        mod over_sqlite {$($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                crate::$module::$scenario(crate::world::World::sqlite().await).await;
+            }
+        )+)+}
+        mod over_postgres {$($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                crate::$module::$scenario(crate::world::World::postgres().await).await;
+            }
+        )+)+}
+    };
+}
+
+over_both! {
+    apply::{
+        each_outcome_has_its_name,
+        the_order_of_limits_and_rates_means_nothing,
+        what_a_manager_made_only_it_changes,
+        a_block_in_an_emergency_stays,
+        a_rotation_overlaps,
+        deleting_is_idempotent_and_keeps_what_was_spent,
+    }
+    changes::{
+        changes_are_told_once_and_nothing_is_left_out,
+        a_window_that_ends_is_a_change,
+        a_cursor_survives_a_restart,
+        a_cursor_from_before_a_restore_begins_again,
+        a_long_list_comes_in_pages,
+        crossings_come_in_order,
+    }
+    doors::{
+        only_the_master_key_opens,
+        absurd_messages_are_refused_whole,
+    }
+    fields::{
+        every_field_is_checked_and_named,
+    }
+}
