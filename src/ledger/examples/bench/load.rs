@@ -4,6 +4,7 @@ use crate::Failure;
 use crate::accounts::digest;
 use crate::figures::Latency;
 use crate::ledger::Ledger;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -101,7 +102,14 @@ pub(crate) async fn run(
     })
 }
 
-/// The first half of the ids of one client's holds.
+/// 128 bits that look random, as the filter's do: they fall all over the index.
+fn hold_id(run: u64, round: u64) -> Vec<u8> {
+    let mut id = Sha256::digest([run.to_be_bytes(), round.to_be_bytes()].concat()).to_vec();
+    id.truncate(16);
+    id
+}
+
+/// A number for each client of each round.
 fn fresh_run() -> u64 {
     static RUNS: AtomicU64 = AtomicU64::new(1);
     RUNS.fetch_add(1, Ordering::Relaxed)
@@ -127,7 +135,7 @@ impl Client {
             let key = self.keys[self.next_key % self.keys.len()].clone();
             self.next_key += self.stride;
             self.round += 1;
-            let id = [self.run.to_be_bytes(), self.round.to_be_bytes()].concat();
+            let id = hold_id(self.run, self.round);
             let riding = waiting.len();
             let ask = hold_request(&id, &key, std::mem::take(&mut waiting));
             let asked = Instant::now();
