@@ -50,6 +50,7 @@ CREATE TABLE account (
 CREATE INDEX account_of_organization ON account (organization) WHERE organization IS NOT NULL;
 CREATE INDEX account_of_team ON account (team) WHERE team IS NOT NULL;
 CREATE INDEX account_of_user ON account ("user") WHERE "user" IS NOT NULL;
+CREATE INDEX account_session ON account (account) WHERE kind = 'session' AND deleted_at IS NULL;
 CREATE UNIQUE INDEX account_key_alias ON account (alias) WHERE kind = 'key' AND deleted_at IS NULL;
 CREATE INDEX account_changed ON account (updated_at);
 
@@ -129,6 +130,8 @@ CREATE TABLE hold (
     speed           TEXT,
     inference_geo   TEXT,
     tags            TEXT,
+    -- The beginning of the SHA-256 of the tags: they are too long for an index.
+    tags_digest     BIGINT NOT NULL DEFAULT 0,
     -- How many of the tags, from the first on, are charged to the accounts of their name.
     binding_tags    BIGINT NOT NULL DEFAULT 0,
     session         TEXT,
@@ -221,6 +224,7 @@ CREATE TABLE rollup (
     priced_model   TEXT   NOT NULL,
     provider       TEXT   NOT NULL,
     tags           TEXT   NOT NULL,
+    tags_digest    BIGINT NOT NULL,
     binding_tags   BIGINT NOT NULL,
     requests       BIGINT NOT NULL,
     posted         BIGINT NOT NULL,
@@ -230,5 +234,5 @@ CREATE TABLE rollup (
     cache_write_1h BIGINT NOT NULL,
     output         BIGINT NOT NULL,
     web_searches   BIGINT NOT NULL,
-    PRIMARY KEY (hour, key, organization, team, "user", model, priced_model, provider, tags, binding_tags)
+    PRIMARY KEY (hour, key, organization, team, "user", model, priced_model, provider, tags_digest, binding_tags)
 );

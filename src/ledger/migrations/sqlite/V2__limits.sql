@@ -39,6 +39,7 @@ INSERT INTO new_balance (balance, account, "window", window_start, posted, pendi
 DROP TABLE balance;
 ALTER TABLE new_balance RENAME TO balance;
 
+CREATE INDEX account_session ON account (account) WHERE kind = 'session' AND deleted_at IS NULL;
 ALTER TABLE account ADD COLUMN session_limit INTEGER;
 ALTER TABLE account ADD COLUMN client_tags_bind INTEGER NOT NULL DEFAULT 0;
 
@@ -46,6 +47,8 @@ ALTER TABLE account ADD COLUMN client_tags_bind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE hold ADD COLUMN binding_tags INTEGER NOT NULL DEFAULT 0;
 -- The rates that it counts in, and with how much, as a list of numbers.
 ALTER TABLE hold ADD COLUMN rates BLOB;
+-- The beginning of the SHA-256 of the tags: they are too long for an index.
+ALTER TABLE hold ADD COLUMN tags_digest INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX hold_made ON hold (created_at);
 CREATE INDEX hold_expired ON hold (created_at) WHERE state = 3;
 
@@ -92,6 +95,7 @@ CREATE TABLE rollup (
     priced_model   TEXT    NOT NULL,
     provider       TEXT    NOT NULL,
     tags           TEXT    NOT NULL,
+    tags_digest    INTEGER NOT NULL,
     binding_tags   INTEGER NOT NULL,
     requests       INTEGER NOT NULL,
     posted         INTEGER NOT NULL,
@@ -101,7 +105,7 @@ CREATE TABLE rollup (
     cache_write_1h INTEGER NOT NULL,
     output         INTEGER NOT NULL,
     web_searches   INTEGER NOT NULL,
-    PRIMARY KEY (hour, key, organization, team, "user", model, priced_model, provider, tags, binding_tags)
+    PRIMARY KEY (hour, key, organization, team, "user", model, priced_model, provider, tags_digest, binding_tags)
 ) STRICT, WITHOUT ROWID;
 
 -- What has changed since somebody looked: what is said of accounts, and windows that ended.

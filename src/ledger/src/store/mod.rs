@@ -18,11 +18,11 @@ mod tables;
 pub use books::{Audit, BooksStore, Keeper, Retired, Settings, StartError, retire};
 pub use clock_check::ClockError;
 pub use copy::{Copied, Restored, backup, import, restore};
-pub use place::{Place, PlaceError};
 pub use operated::{
     AccountName, AccountNow, Applied, Changes, Cursor, DesiredAccount, DesiredCredential, Manager, Operated,
     Refused,
 };
+pub use place::{Place, PlaceError};
 pub use record::*;
 
 use std::future::Future;

@@ -14,7 +14,7 @@ use tollgate_domain::price::PriceBook;
 use tollgate_domain::window::Window;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::server::{self, Listeners, ServeError};
-use tollgate_ledger::store::{AccountSpec, Credential, LimitSpec, NewAccount, Store};
+use tollgate_ledger::store::{AccountSpec, Credential, LimitSpec, NewAccount, Operated, Store};
 use tollgate_ledger::store::{BooksStore, Keeper, Settings, sqlite};
 use tollgate_proto::v1;
 use tollgate_proto::v1::hold_response::Verdict;
@@ -34,7 +34,7 @@ pub(crate) struct Served {
 }
 
 /// Serves a store on free ports.
-pub(crate) async fn serve<S: Store>(store: Arc<S>) -> Served {
+pub(crate) async fn serve<S: Operated>(store: Arc<S>) -> Served {
     let bind = || TcpListener::bind("127.0.0.1:0");
     let listeners = Listeners { grpc: bind().await.unwrap(), admin: bind().await.unwrap() };
     let address = listeners.grpc.local_addr().unwrap();

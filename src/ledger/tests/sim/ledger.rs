@@ -91,7 +91,7 @@ impl Ledger {
     pub(crate) fn books(&self) -> store::Place {
         match &self.place {
             Place::File(_) => store::Place::Sqlite(self.file().unwrap()),
-            Place::Database(address) => store::Place::Postgres(address.parse().unwrap()),
+            Place::Database(address) => store::Place::Postgres(Box::new(address.parse().unwrap())),
         }
     }
 

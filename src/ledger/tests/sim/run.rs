@@ -205,7 +205,10 @@ impl Run {
     /// Sends all at once. One store takes them in order; with two, there must be an order that explains the answers.
     async fn together(&mut self, messages: &[(usize, Message)]) -> Result<(), Fault> {
         let mut prepared = Vec::new();
-        for (store, message) in messages.iter().filter(|(_, message)| !self.is_left_out(message, messages)) {
+        for (store, message) in messages {
+            if self.is_left_out(message, messages) {
+                continue;
+            }
             let store = store % self.stores();
             prepared.push((store, self.prepared(store, message).await?));
         }

@@ -6,7 +6,7 @@ use super::keys::Count;
 use super::memory::Books;
 use super::past::is_lifetime;
 use super::records;
-use crate::store::sql::{self, Row, values};
+use crate::store::sql::{self, Row, SqlError, SqlErrorKind, values};
 use crate::store::{
     AccountChange, AccountRecord, AccountRef, AccountSpec, Credential, LimitSpec, NewAccount, Owners,
     RateSpec, StoreError,
@@ -27,7 +27,7 @@ struct Existing {
 }
 
 /// Owners as rows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct OwnerIds {
     organization: Option<i64>,
     team: Option<i64>,
@@ -43,8 +43,13 @@ impl Books<'_> {
         check_duration(new.spec.budget_duration.as_deref())?;
         let owners = self.owner_ids(&new.spec.owners)?;
         let existing = self.free_account(new)?;
-        self.lock(&existing.into_iter().collect())?;
+        self.lock(&owners.rows().chain(existing).collect())?;
         self.observe_clock()?;
+        // What others did before the locks were ours counts.
+        let owners = self.still(owners, &new.spec.owners)?;
+        if self.free_account(new)? != existing {
+            return Err(contended());
+        }
         self.check_alias(new.kind, new.spec.alias.as_deref(), existing)?;
         let now = self.now();
         let account = match existing {
@@ -57,10 +62,13 @@ impl Books<'_> {
         self.replace_limits(account, &new.spec.limits)?;
         self.replace_rates(account, &new.spec.rates, now)?;
         self.renew(account)?;
-        // Nobody charged a new account before, but a tag can have been on requests for long.
+        if new.kind == AccountKind::Tag {
+            self.renew_tags()?;
+        }
+        // Nobody charged a new account before, but a tag can have been on requests for long, and while its account was gone.
         let counts = self.charged(account)?.counts.clone();
         let known: Vec<Count> = match (existing, new.kind) {
-            (None, AccountKind::Tag) => Vec::new(),
+            (_, AccountKind::Tag) => Vec::new(),
             (None, _) => counts,
             (Some(_), _) => counts.into_iter().filter(is_lifetime).collect(),
         };
@@ -74,9 +82,14 @@ impl Books<'_> {
         account: &AccountRef,
         change: &AccountChange,
     ) -> Result<AccountRecord, Failure> {
-        let account = self.living(account)?;
-        self.lock(&BTreeSet::from([account]))?;
+        let reference = account;
+        let account = self.living(reference)?;
+        let owners = change.owners.as_ref().map(|owners| self.owner_ids(owners)).transpose()?;
+        self.lock(&owners.iter().flat_map(OwnerIds::rows).chain([account]).collect())?;
         self.observe_clock()?;
+        if self.living(reference)? != account {
+            return Err(contended());
+        }
         let now = self.now();
         let old = self.record_of(account, now)?;
         let before = self.charged(account)?.counts.clone();
@@ -108,24 +121,20 @@ impl Books<'_> {
         by_api: bool,
     ) -> Result<Vec<AccountRecord>, Failure> {
         let rows: Vec<i64> = accounts.iter().map(|account| self.living(account)).collect::<Result<_, _>>()?;
-        let mut gone: BTreeSet<i64> = rows.iter().copied().collect();
-        for row in &rows {
-            let found = self.db.query(
-                r#"SELECT account FROM account
-                   WHERE deleted_at IS NULL AND ((kind IN ('key', 'team') AND organization = $1)
-                       OR (kind = 'key' AND (team = $1 OR "user" = $1
-                           OR team IN (SELECT account FROM account WHERE organization = $1))))"#,
-                &values![*row],
-            )?;
-            gone.extend(found.iter().map(|row| row.int(0)).collect::<sql::Result<Vec<_>>>()?);
-        }
+        let gone = self.below(&rows)?;
         self.lock(&gone)?;
+        if self.below(&rows)? != gone {
+            return Err(contended());
+        }
         if by_api {
             self.check_all_unmanaged(&gone)?;
         }
         self.observe_clock()?;
         let now = self.now();
         let records = rows.iter().map(|row| self.record_of(*row, now)).collect::<Result<_, _>>()?;
+        if accounts.iter().any(|account| matches!(account, AccountRef::Tag { .. })) {
+            self.renew_tags()?;
+        }
         for account in gone {
             self.db.execute(
                 "UPDATE account SET deleted_at = $1, updated_at = $1, revision = revision + 1 WHERE account = $2",
@@ -138,6 +147,29 @@ impl Books<'_> {
             )?;
         }
         Ok(records)
+    }
+
+    /// These accounts, and those that go with them. Each of the statements finds its rows by an index.
+    fn below(&self, rows: &[i64]) -> sql::Result<BTreeSet<i64>> {
+        let mut all: BTreeSet<i64> = rows.iter().copied().collect();
+        for row in rows {
+            for statement in [
+                "SELECT account FROM account WHERE organization = $1 AND kind IN ('key', 'team') AND deleted_at IS NULL",
+                "SELECT account FROM account WHERE team = $1 AND kind = 'key' AND deleted_at IS NULL",
+                r#"SELECT account FROM account WHERE "user" = $1 AND kind = 'key' AND deleted_at IS NULL"#,
+                "SELECT k.account FROM account t JOIN account k ON k.team = t.account
+                 WHERE t.organization = $1 AND k.kind = 'key' AND k.deleted_at IS NULL",
+            ] {
+                let found = self.db.query(statement, &values![*row])?;
+                all.extend(found.iter().map(|row| row.int(0)).collect::<sql::Result<Vec<_>>>()?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The owners, if they are still the same.
+    fn still(&self, owners: OwnerIds, named: &Owners) -> Result<OwnerIds, Failure> {
+        if self.owner_ids(named)? == owners { Ok(owners) } else { Err(contended()) }
     }
 
     /// Forgets what is remembered of an account that has changed.
@@ -347,6 +379,17 @@ impl Books<'_> {
         }
         Ok(())
     }
+}
+
+impl OwnerIds {
+    fn rows(&self) -> impl Iterator<Item = i64> + use<> {
+        [self.organization, self.team, self.user].into_iter().flatten()
+    }
+}
+
+/// Somebody was faster: the change is made again on what is true now.
+fn contended() -> Failure {
+    SqlError { kind: SqlErrorKind::Contended, why: "an account has changed meanwhile".to_owned() }.into()
 }
 
 impl Existing {

@@ -1,10 +1,10 @@
 //! Which accounts a request charges: those of its key, those of its tags, and that of its session.
 
-use super::code::Failure;
+use super::code::{Failure, fixed};
 use super::keys::Key;
 use super::memory::Books;
 use crate::store::StoreError;
-use crate::store::sql::{self, values};
+use crate::store::sql::{self, Row, Sql, values};
 use std::collections::HashMap;
 use tollgate_domain::account::{ACCOUNTS_MAX, AccountKind};
 use tollgate_domain::hold::HoldAsk;
@@ -20,18 +20,15 @@ pub(super) struct Charges<'a> {
     pub(super) tags: Vec<&'a Tag>,
     /// How many of them bind.
     pub(super) binding: usize,
+    /// A session under a cap that has no account yet: it gets one with its first hold, and none by asking in vain.
+    pub(super) new_session: Option<&'a str>,
 }
 
 /// A request that would charge more accounts than one may.
 pub(super) const TOO_MANY_ACCOUNTS: &str = "tags name more accounts than one request may charge";
 
 impl Books<'_> {
-    pub(super) fn charges<'a>(
-        &mut self,
-        key: &'a Key,
-        ask: &'a HoldAsk,
-        now: Timestamp,
-    ) -> Result<Charges<'a>, Failure> {
+    pub(super) fn charges<'a>(&mut self, key: &'a Key, ask: &'a HoldAsk) -> Result<Charges<'a>, Failure> {
         let mut tags: Vec<&Tag> = Vec::new();
         let add = |tags: &mut Vec<&'a Tag>, more: &'a [Tag]| {
             for tag in more {
@@ -46,14 +43,18 @@ impl Books<'_> {
         let binding = if key.client_tags_bind { tags.len() } else { pinned };
         let mut accounts: Vec<i64> = key.accounts.iter().map(|(account, _)| *account).collect();
         accounts.extend(self.tag_accounts(&key.organization, tags.iter().take(binding).copied())?);
-        let session = ask.session.as_ref().filter(|_| key.session_limit.is_some());
+        let session = ask.session.as_deref().filter(|_| key.session_limit.is_some());
         if accounts.len() + usize::from(session.is_some()) > ACCOUNTS_MAX {
             return Err(StoreError::Invalid(TOO_MANY_ACCOUNTS).into());
         }
+        let mut new_session = None;
         if let Some(session) = session {
-            accounts.push(self.session_account(key, session, now)?);
+            match self.find_session(key, session)? {
+                Some(account) => accounts.push(account),
+                None => new_session = Some(session),
+            }
         }
-        Ok(Charges { accounts, tags, binding })
+        Ok(Charges { accounts, tags, binding, new_session })
     }
 
     /// Refuses a request that would charge too many accounts. Most carry too few tags for that, and are not looked at.
@@ -62,8 +63,20 @@ impl Books<'_> {
         // Each tag can have two accounts, and there is the session's.
         let at_most = key.accounts.len() + 2 * (key.policy.tags.len() + ask.tags.len()) + 1;
         if at_most > ACCOUNTS_MAX {
-            self.charges(&key, ask, self.now())?;
+            self.charges(&key, ask)?;
         }
+        Ok(())
+    }
+
+    /// Says that there are other tag accounts now.
+    pub(super) fn renew_tags(&mut self) -> sql::Result<()> {
+        let next = tags_revision(&self.db.query(TAGS_REVISION, &[])?)?.saturating_add(1);
+        self.memory.tags = None;
+        self.db.execute(
+            "INSERT INTO meta (name, value) VALUES ('tags_revision', $1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            &values![&next.to_be_bytes()],
+        )?;
         Ok(())
     }
 
@@ -77,6 +90,7 @@ impl Books<'_> {
             Some(known) => known,
             unread => unread.insert(load_tags(self.db)?),
         };
+        let known = &known.accounts;
         if known.is_empty() {
             return Ok(Vec::new());
         }
@@ -89,43 +103,59 @@ impl Books<'_> {
         Ok(accounts)
     }
 
-    /// The account of a session. It appears by itself, with the first request.
-    fn session_account(&mut self, key: &Key, session: &str, now: Timestamp) -> sql::Result<i64> {
+    /// The account of a session that has spoken before; one that had ended goes on.
+    fn find_session(&mut self, key: &Key, session: &str) -> sql::Result<Option<i64>> {
         let place = (key.owners.key, session.to_owned());
         if let Some(known) = self.memory.sessions.get(&place) {
-            return Ok(*known);
+            return Ok(Some(*known));
         }
         let found = self.db.query(
             "SELECT account, deleted_at FROM account WHERE kind = 'session' AND scope = $1 AND id = $2",
             &values![&key.id, session],
         )?;
-        let account = match found.first() {
-            Some(row) => {
-                let account = row.int(0)?;
-                if !row.is_null(1) {
-                    self.db.execute(
-                        "UPDATE account SET deleted_at = NULL WHERE account = $1",
-                        &values![account],
-                    )?;
-                }
-                account
-            }
-            None => {
-                let rows = self.db.query(
-                    "INSERT INTO account (kind, scope, id, created_by, created_at, updated_at)
-                     VALUES ($1, $2, $3, 'ledger', $4, $5) RETURNING account",
-                    &values![AccountKind::Session.as_str(), &key.id, session, now.unix_ms(), now.unix_ms()],
-                )?;
-                rows.first().ok_or_else(|| super::code::corrupt("account"))?.int(0)?
-            }
-        };
+        let Some(row) = found.first() else { return Ok(None) };
+        let account = row.int(0)?;
+        if !row.is_null(1) {
+            self.db.execute("UPDATE account SET deleted_at = NULL WHERE account = $1", &values![account])?;
+        }
         self.memory.sessions.insert(place, account);
+        Ok(Some(account))
+    }
+
+    /// The account of a session whose first hold is made now.
+    pub(super) fn make_session(&mut self, key: &Key, session: &str, now: Timestamp) -> sql::Result<i64> {
+        let rows = self.db.query(
+            "INSERT INTO account (kind, scope, id, created_by, created_at, updated_at)
+             VALUES ($1, $2, $3, 'ledger', $4, $5) RETURNING account",
+            &values![AccountKind::Session.as_str(), &key.id, session, now.unix_ms(), now.unix_ms()],
+        )?;
+        let account = rows.first().ok_or_else(|| super::code::corrupt("account"))?.int(0)?;
+        self.memory.sessions.insert((key.owners.key, session.to_owned()), account);
         Ok(account)
     }
 }
 
-fn load_tags(db: &dyn sql::Sql) -> sql::Result<HashMap<(String, String), i64>> {
+/// Tag accounts, by scope and tag, as they were at a revision.
+#[derive(Debug)]
+pub(super) struct TagAccounts {
+    pub(super) revision: i64,
+    accounts: HashMap<(String, String), i64>,
+}
+
+/// The statement that reads the revision of the tag accounts: it changes whenever one is made, deleted or given back.
+pub(super) const TAGS_REVISION: &str = "SELECT value FROM meta WHERE name = 'tags_revision'";
+
+/// The revision in the rows of [`TAGS_REVISION`].
+pub(super) fn tags_revision(rows: &[Row]) -> sql::Result<i64> {
+    let bytes = rows.first().map(|row| fixed("tags_revision", row.blob(0)?)).transpose()?;
+    Ok(bytes.map_or(0, i64::from_be_bytes))
+}
+
+fn load_tags(db: &dyn Sql) -> sql::Result<TagAccounts> {
+    // In this order: a tag that is made in between is found, and looked for again.
+    let revision = tags_revision(&db.query(TAGS_REVISION, &[])?)?;
     let rows =
         db.query("SELECT scope, id, account FROM account WHERE kind = 'tag' AND deleted_at IS NULL", &[])?;
-    rows.iter().map(|row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?))).collect()
+    let account = |row: &Row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?));
+    Ok(TagAccounts { revision, accounts: rows.iter().map(account).collect::<sql::Result<_>>()? })
 }

@@ -134,17 +134,22 @@ impl Books<'_> {
                 return Ok(Verdict::Stale(Box::new(key.policy.clone()), catalogue));
             }
         };
-        let charges = self.charges(&key, ask, now)?;
+        let charges = self.charges(&key, ask)?;
         let taken = match self.take_rates(&charges.accounts, ask, now)? {
             Ok(taken) => taken,
             Err(denied) => return Ok(Verdict::Denied(denied)),
         };
-        let balances = self.current_balances(&charges.accounts, ask.model.as_str(), now)?;
-        let limits = self.limits_over(&balances, now)?;
+        let mut balances = self.current_balances(&charges.accounts, ask.model.as_str(), now)?;
+        let mut limits = self.limits_over(&balances, now)?;
+        limits.extend(charges.new_session.and(key.session_limit).map(|cap| self.unspent_session(cap)));
         let would_deny = match admission::afford(amount, limits.iter().map(LimitNow::counted)) {
             Ok(would_deny) => would_deny.or(taken.would_deny.then_some(DenialReason::RateLimited)),
             Err(denied) => return Ok(Verdict::Denied(denied)),
         };
+        if let Some(session) = charges.new_session {
+            let account = self.make_session(&key, session, now)?;
+            balances.push(self.current_balance(account, 0, now)?.1);
+        }
         let expires_at = now.plus_ms(self.ground.hold_ttl_ms);
         let hold = self.next_hold()?;
         self.record(Entry { pending: amount, ..Entry::new(Kind::Hold, now, hold, &balances) })?;

@@ -2,7 +2,7 @@
 
 use super::code::{list, maybe_instant, money, parsed, thresholds, unsigned};
 use super::memory::Ground;
-use crate::store::sql::{self, Row, Sql, values};
+use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, values};
 use std::sync::Arc;
 use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::allow::{AllowList, LevelList};
@@ -89,7 +89,7 @@ pub(super) fn load_key(
     ground: &Ground,
 ) -> sql::Result<Option<(Key, Vec<(i64, Charged)>)>> {
     let found = db.query(
-        r#"SELECT a.account, a.organization, a.team, a."user", c.revoked_at
+        r#"SELECT a.account, a.organization, a.team, a."user", c.revoked_at, a.revision
            FROM credential c JOIN account a ON a.account = c.account
            WHERE c.digest = $1 AND (c.revoked_at IS NULL OR c.revoked_at > $2) AND a.deleted_at IS NULL"#,
         &values![digest.as_bytes(), ground.clock.now().unix_ms()],
@@ -99,11 +99,17 @@ pub(super) fn load_key(
     };
     let revoked_at = maybe_instant(found, 4)?;
     let owners = owner_rows(found)?;
-    let (owners, rows) = chain(db, owners)?;
+    let mut read = vec![(owners.key, found.int(5)?)];
+    let (owners, rows) = chain(db, owners, &mut read)?;
     let mut draft = Draft::new(ground);
     let mut charged = Vec::with_capacity(rows.len());
     for row in &rows {
         let level = load_level(db, *row)?;
+        if read.iter().any(|(account, revision)| account == row && *revision != level.revision) {
+            // Who belongs to whom has changed between two statements: what was read is of no moment.
+            let why = "a key has changed while it was read".to_owned();
+            return Err(SqlError { kind: SqlErrorKind::Contended, why });
+        }
         charged.push((*row, level.charged(db, *row, ground)?));
         draft.add(*row, level);
     }
@@ -124,14 +130,18 @@ fn owner_rows(row: &Row) -> sql::Result<OwnerRows> {
 }
 
 /// The accounts that a key charges, outermost first. A key in a team belongs to the team's organization, too.
-fn chain(db: &dyn Sql, owners: OwnerRows) -> sql::Result<(OwnerRows, Vec<i64>)> {
-    let team_organization = match owners.team {
-        Some(team) => {
-            let rows = db.query("SELECT organization FROM account WHERE account = $1", &values![team])?;
-            rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten()
+///
+/// `read` gets the revisions that the owners were read with.
+fn chain(db: &dyn Sql, owners: OwnerRows, read: &mut Vec<(i64, i64)>) -> sql::Result<(OwnerRows, Vec<i64>)> {
+    let mut team_organization = None;
+    if let Some(team) = owners.team {
+        let rows =
+            db.query("SELECT organization, revision FROM account WHERE account = $1", &values![team])?;
+        if let Some(row) = rows.first() {
+            team_organization = row.maybe_int(0)?;
+            read.push((team, row.int(1)?));
         }
-        None => None,
-    };
+    }
     let mut rows: Vec<i64> = Vec::new();
     let chain = [owners.organization, team_organization, owners.team, owners.user, Some(owners.key)];
     for row in chain.into_iter().flatten() {
@@ -223,7 +233,7 @@ fn session_cap(db: &dyn Sql, key: &str) -> sql::Result<Vec<(Window, String, Cap)
     let Some(found) = found.first() else {
         return Ok(Vec::new());
     };
-    let (_, rows) = chain(db, owner_rows(found)?)?;
+    let (_, rows) = chain(db, owner_rows(found)?, &mut Vec::new())?;
     let mut least: Option<Nanodollars> = None;
     for row in rows {
         least = smaller(least, load_level(db, row)?.session_limit);

@@ -1,11 +1,12 @@
 //! Limits over balances, and the parts of them that were spent.
 
+use super::balance::Balance;
 use super::keys::Count;
 use super::memory::Books;
 use crate::rules::admission::{self, Counted};
 use crate::store::sql::{self, values};
 use std::sync::Arc;
-use tollgate_domain::account::AccountLabel;
+use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
@@ -50,6 +51,18 @@ impl Books<'_> {
         Ok(limits)
     }
 
+    /// The cap of a session that has spent nothing yet.
+    pub(super) fn unspent_session(&self, cap: Nanodollars) -> LimitNow {
+        LimitNow {
+            label: Arc::new(AccountLabel { kind: AccountKind::Session, alias: String::new() }),
+            limit: cap,
+            observe: self.ground.observe,
+            posted: Nanodollars::ZERO,
+            pending: Nanodollars::ZERO,
+            resets_at: None,
+        }
+    }
+
     /// The window that a balance belongs to, where it has limits.
     fn standing_over(&mut self, id: i64, now: Timestamp) -> sql::Result<Option<StandingOver>> {
         let balance = self.balance(id)?;
@@ -86,8 +99,12 @@ impl Books<'_> {
         at: Timestamp,
     ) -> sql::Result<()> {
         for id in balances {
+            let Balance { account, window, start, .. } = *self.balance(*id)?;
+            if window.counts_from(at).is_some_and(|from| start < from) && window.is_rolling() {
+                // It has left the window, and says nothing about what is in it.
+                continue;
+            }
             let Some(standing) = self.standing_over(*id, at)? else { continue };
-            let account = self.balance(*id)?.account;
             self.record_crossings_of(account, &standing, growth, at)?;
         }
         Ok(())

@@ -6,6 +6,7 @@
 //! revision once the lock is there.
 
 use super::balance::{Balance, select_balance};
+use super::charges::{TAGS_REVISION, tags_revision};
 use super::code::{Failure, corrupt, digest, fixed, instant};
 use super::memory::Books;
 use super::prices;
@@ -50,7 +51,6 @@ impl Books<'_> {
         }
         let ids: BTreeSet<_> = needs.holds.iter().map(HoldId::as_bytes).collect();
         let ids: Vec<&[u8]> = ids.into_iter().map(|id| id.as_slice()).collect();
-        self.memory.tags = None;
         let mut accounts = self.accounts_of_keys(needs)?;
         accounts.extend(self.accounts_of_holds(&ids)?);
         self.lock_and_read(needs, &accounts, &ids)
@@ -125,9 +125,10 @@ impl Books<'_> {
             ("SELECT id, digest FROM tombstone WHERE id = ANY ($1)", &[Value::Blobs(ids)]),
             (select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&named)]),
             (prices::PRESENT, &[]),
+            (TAGS_REVISION, &[]),
         ])?;
-        let [locked, clock, revisions, holds, tombstones, balances, present] =
-            <[_; 7]>::try_from(read).map_err(|_| corrupt("answer"))?;
+        let [locked, clock, revisions, holds, tombstones, balances, present, tags] =
+            <[_; 8]>::try_from(read).map_err(|_| corrupt("answer"))?;
         self.not_before_charges(&locked)?;
         if let Some(row) = clock.first() {
             self.ground.clock.observe(row.int(0)?);
@@ -139,6 +140,12 @@ impl Books<'_> {
         {
             self.memory.forget_prices();
             let why = "there are new prices".to_owned();
+            return Err(SqlError { kind: SqlErrorKind::Contended, why }.into());
+        }
+        let tags = tags_revision(&tags)?;
+        if self.memory.tags.as_ref().is_some_and(|known| known.revision != tags) {
+            self.memory.tags = None;
+            let why = "there are other tag accounts".to_owned();
             return Err(SqlError { kind: SqlErrorKind::Contended, why }.into());
         }
         if self.memory.forget_older(&revisions, &needs.keys) {

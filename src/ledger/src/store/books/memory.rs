@@ -3,6 +3,7 @@
 //! and what can change is locked first.
 
 use super::balance::{Balance, NewBalance};
+use super::charges::TagAccounts;
 use super::code::{Failure, corrupt, instant};
 use super::keys::{Charged, Key, load_charged, load_key};
 use super::prices::Prices;
@@ -43,6 +44,15 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
+    /// The ground on which a reading stands: with the prices that are present in the database.
+    pub(super) fn as_of(&self, db: &dyn Sql) -> sql::Result<Self> {
+        let mut ground = self.clone();
+        if db.is_shared() {
+            ground.prices = self.prices.as_of(db)?;
+        }
+        Ok(ground)
+    }
+
     /// The name by which a model is priced, for a name or an alias; what has no price keeps its name.
     pub(super) fn model(&self, name: &str) -> String {
         let book = self.prices.present();
@@ -61,13 +71,15 @@ pub(super) struct Memory {
     /// Until when nothing expires, because the database was away: settles that waited for it come first.
     pub(super) grace_until: Timestamp,
     /// Tag accounts, by scope and tag: few, because only admins make them.
-    pub(super) tags: Option<HashMap<(String, String), i64>>,
+    pub(super) tags: Option<TagAccounts>,
     /// Session accounts, by key account and session.
     pub(super) sessions: HashMap<(i64, String), i64>,
     /// When to look for ended sessions.
     pub(super) sessions_at: Timestamp,
+    /// The session that was looked at last.
+    pub(super) sessions_after: i64,
     /// The balance of an account in the window of this moment, by the number of its count.
-    current: HashMap<(i64, usize), (Period, i64)>,
+    current: HashMap<(i64, usize), Current>,
     /// The balances of a rolling window.
     pub(super) buckets: HashMap<(i64, usize), Vec<(Timestamp, i64)>>,
     balances: HashMap<i64, Balance>,
@@ -85,6 +97,14 @@ pub(super) struct Memory {
     numbers: Numbers,
     /// What is still to be written; where others write, too: then it is sent at once.
     writes: Vec<(&'static str, Vec<Owned>)>,
+}
+
+/// The balance of a count, as long as the account's counts are those of this revision.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    revision: i64,
+    period: Period,
+    balance: i64,
 }
 
 /// A parameter that lasts.
@@ -194,6 +214,7 @@ impl Memory {
             tags: None,
             sessions: HashMap::new(),
             sessions_at: Timestamp::new(i64::MIN),
+            sessions_after: 0,
             current: HashMap::new(),
             buckets: HashMap::new(),
             balances: HashMap::new(),
@@ -215,6 +236,7 @@ impl Memory {
         let at = self.numbers.at.max(numbers.at);
         *self = Self {
             sessions_at: self.sessions_at,
+            sessions_after: self.sessions_after,
             grace_until: self.grace_until,
             ..Self::with(Numbers { at, ..numbers })
         };
@@ -223,6 +245,7 @@ impl Memory {
 
     /// Forgets what others may have changed since the last transaction.
     pub(super) fn forget_shared(&mut self) {
+        self.shrink();
         self.balances.clear();
         self.buckets.clear();
         self.sessions.clear();
@@ -289,7 +312,7 @@ impl Memory {
     pub(super) fn current_of(&self, accounts: &[i64]) -> Vec<i64> {
         let counts = |account: &i64| self.accounts.get(account).map_or(0, |charged| charged.counts.len());
         let places = accounts.iter().flat_map(|account| (0..counts(account)).map(|index| (*account, index)));
-        places.filter_map(|place| self.current.get(&place)).map(|(_, balance)| *balance).collect()
+        places.filter_map(|place| self.current.get(&place)).map(|current| current.balance).collect()
     }
 
     fn shrink(&mut self) {
@@ -412,13 +435,14 @@ impl Books<'_> {
         index: usize,
         now: Timestamp,
     ) -> Result<(Period, i64), Failure> {
-        if let Some((period, balance)) = self.memory.current.get(&(account, index))
+        let charged = self.charged(account)?;
+        if let Some(Current { revision, period, balance }) = self.memory.current.get(&(account, index))
+            && *revision == charged.revision
             && period.start <= now
             && period.end.is_none_or(|end| now < end)
         {
             return Ok((*period, *balance));
         }
-        let charged = self.charged(account)?;
         let count = charged.counts.get(index).ok_or_else(|| corrupt("count"))?;
         let absurd = || StoreError::Unavailable("the clock is absurd".into());
         let period = count.window.period_at(now).ok_or_else(absurd)?;
@@ -433,7 +457,8 @@ impl Books<'_> {
                 balance
             }
         };
-        self.memory.current.insert((account, index), (period, balance));
+        let current = Current { revision: charged.revision, period, balance };
+        self.memory.current.insert((account, index), current);
         self.memory.owners.insert(balance, account);
         Ok((period, balance))
     }

@@ -218,6 +218,7 @@ impl BooksStore {
             epoch: start.epoch,
             prices: start.prices.clone(),
             grace_until: start.clock.now().plus_ms(settings.expiry_grace_ms),
+            grace_ms: settings.expiry_grace_ms,
             clock: start.clock,
             hold_ttl_ms: settings.hold_ttl_ms,
             observe: settings.observe,
@@ -378,9 +379,8 @@ fn needs(reports: &[News]) -> Needs {
 }
 
 fn look_up(db: &dyn Sql, ground: &Ground, digest: &KeyDigest, known_version: &[u8]) -> sql::Result<Found> {
-    if db.is_shared() {
-        ground.prices.renew(db)?;
-    }
+    // By the prices of this reading's own moment: which ones the writer goes by is for the writer to change.
+    let ground = &ground.as_of(db)?;
     let Some((key, accounts)) = keys::load_key(db, digest, ground)? else {
         return Ok(Found::Unknown);
     };

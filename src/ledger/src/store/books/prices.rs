@@ -73,6 +73,14 @@ impl Prices {
         Ok(book)
     }
 
+    /// The present book of the database, for one reading.
+    pub(super) fn as_of(&self, db: &dyn Sql) -> sql::Result<Self> {
+        match present_revision(db)? {
+            Some(revision) if revision != self.present().revision() => Ok(Self::new(self.of(db, revision)?)),
+            _ => Ok(self.clone()),
+        }
+    }
+
     /// Takes the book that is present in the database, and says whether it is another one than before.
     pub(super) fn renew(&self, db: &dyn Sql) -> sql::Result<bool> {
         match present_revision(db)? {
@@ -110,7 +118,8 @@ fn present_revision(db: &dyn Sql) -> sql::Result<Option<u64>> {
 }
 
 fn stored(db: &dyn Sql, revision: u64) -> sql::Result<Option<Arc<PriceBook>>> {
-    let rows = db.query("SELECT text FROM price_book WHERE revision = $1", &values![revision.cast_signed()])?;
+    let rows =
+        db.query("SELECT text FROM price_book WHERE revision = $1", &values![revision.cast_signed()])?;
     let Some(row) = rows.first() else { return Ok(None) };
     match PriceBook::parse(row.text(0)?) {
         Ok(book) if book.revision() == revision => Ok(Some(Arc::new(book))),

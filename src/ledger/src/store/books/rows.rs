@@ -9,6 +9,7 @@ use super::memory::Books;
 use crate::rules::charge::Terms;
 use crate::store::HoldState;
 use crate::store::sql::{self, Row, Sql, values};
+use sha2::{Digest, Sha256};
 use tollgate_domain::api::Api;
 use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{DenialReason, HoldAsk};
@@ -238,9 +239,9 @@ impl NewHold<'_> {
         books.write(
             r#"INSERT INTO hold (hold, id, state, digest, key, organization, team, "user", model, provider, api,
                  fallback_models, bounds, service_tier, speed, inference_geo, tags, session, end_user, client,
-                 price_revision, balances, amount, would_deny, created_at, expires_at, binding_tags, rates)
+                 price_revision, balances, amount, would_deny, created_at, expires_at, binding_tags, rates, tags_digest)
              VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                 $21, $22, $23, $24, $25, $26, $27)"#,
+                 $21, $22, $23, $24, $25, $26, $27, $28)"#,
             &values![
                 self.hold,
                 ask.id.as_bytes(),
@@ -269,6 +270,7 @@ impl NewHold<'_> {
                 self.expires_at.unix_ms(),
                 signed(self.binding_tags as u64),
                 rates.as_ref(),
+                tags.as_deref().map_or(0, digest_of),
             ],
         )
     }
@@ -320,6 +322,12 @@ pub(super) fn provider(text: &str) -> sql::Result<Provider> {
 /// The API of a stored hold.
 pub(super) fn api(text: &str) -> sql::Result<Api> {
     Api::ALL.into_iter().find(|api| api.as_str() == text).ok_or_else(|| corrupt("API"))
+}
+
+/// The beginning of the SHA-256 of a text.
+fn digest_of(text: &str) -> i64 {
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
 }
 
 fn pack_rates(rates: &[(i64, u64)]) -> Vec<u8> {

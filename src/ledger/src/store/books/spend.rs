@@ -177,10 +177,19 @@ pub(super) fn crossings(
         r#"SELECT c.crossing, c.at, a.kind, a.id, a.alias, c."window", c.model, c.soft, c.window_start, c.threshold,
              c.amount, c.posted, a.scope
          FROM crossing c JOIN account a ON a.account = c.account
-         WHERE c.crossing > $1 AND c.at <= $2 ORDER BY c.crossing LIMIT $3"#,
-        &[Value::Int(after), Value::Int(until.unix_ms()), Value::Int(signed(at_most))],
+         WHERE c.crossing > $1 ORDER BY c.crossing LIMIT $2"#,
+        &[Value::Int(after), Value::Int(signed(at_most))],
     )?;
-    rows.iter().map(read_crossing).collect()
+    let mut crossings = Vec::new();
+    for row in &rows {
+        let crossing = read_crossing(row)?;
+        // Nothing behind one that is too young: a cursor must not pass it.
+        if crossing.at > until {
+            break;
+        }
+        crossings.push(crossing);
+    }
+    Ok(crossings)
 }
 
 fn read_crossing(row: &Row) -> sql::Result<Crossing> {

@@ -12,15 +12,28 @@ use tollgate_domain::time::Timestamp;
 
 /// After how long without a request a session's account ends: longer than anybody leaves an agent's session lying.
 const SESSION_IDLE_MS: i64 = 30 * 86_400_000;
-/// How often ended sessions are looked for.
+/// How often a round of all sessions begins.
 const SESSIONS_EVERY_MS: i64 = 3_600_000;
+/// Sessions that are looked at at once.
+const SESSIONS_MAX: i64 = 256;
+
+/// What is done now and then, each in a transaction of its own: one that fails must not keep the others from being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chore {
+    /// Holds whose time is up are charged in full; old tombstones are forgotten.
+    Expire,
+    /// What is long past is summed.
+    RollUp,
+    /// Sessions of which nothing is heard end.
+    EndSessions,
+}
+
+impl Chore {
+    pub(super) const ALL: [Self; 3] = [Self::Expire, Self::RollUp, Self::EndSessions];
+}
 
 /// Makes what is not there yet, and reads it.
-pub(super) fn begin(
-    db: &dyn Sql,
-    settings: &Settings,
-    clock: &Clock,
-) -> Result<(Epoch, Prices), StartError> {
+pub(super) fn begin(db: &dyn Sql, settings: &Settings, clock: &Clock) -> Result<(Epoch, Prices), StartError> {
     accept_gap(db, settings.accept_gap)?;
     clock_check::check(clock.now(), latest_entry(db)?, settings.accept_clock)?;
     let mut fresh = Epoch::default();
@@ -63,13 +76,14 @@ fn shown(unix_ms: i64) -> String {
 }
 
 impl Books<'_> {
-    /// Does what is due, a little of it, and says whether more is waiting.
-    pub(super) fn tend(&mut self) -> Result<bool, Failure> {
+    /// Does a little of what is due, and says whether more is waiting.
+    pub(super) fn tend(&mut self, chore: Chore) -> Result<bool, Failure> {
         self.observe_clock()?;
-        let expiring = self.sweep()?;
-        let summing = self.roll_up()?;
-        let ending = self.end_sessions()?;
-        Ok(expiring || summing || ending)
+        match chore {
+            Chore::Expire => self.sweep(),
+            Chore::RollUp => self.roll_up(),
+            Chore::EndSessions => self.end_sessions(),
+        }
     }
 
     /// Writes something, to know whether that works again.
@@ -82,32 +96,35 @@ impl Books<'_> {
     }
 
     /// Ends the accounts of sessions of which nothing was heard for long. Their balances stay, and one that speaks again goes on.
+    /// It looks at some of those that live, in the order of their rows, and begins again after a while.
     fn end_sessions(&mut self) -> Result<bool, Failure> {
-        const AT_MOST: i64 = 256;
         let now = self.now();
         if now < self.memory.sessions_at {
             return Ok(false);
         }
         self.send()?;
-        let idle = self.db.query(
-            r#"SELECT a.account FROM account a JOIN balance b ON b.account = a.account
-               WHERE a.kind = 'session' AND a.deleted_at IS NULL AND b."window" = 'lifetime' AND b.charged_at < $1
-               LIMIT $2"#,
-            &values![now.plus_ms(-SESSION_IDLE_MS).unix_ms(), AT_MOST],
+        let living = self.db.query(
+            r#"SELECT a.account, coalesce(b.charged_at, a.created_at)
+               FROM account a LEFT JOIN balance b ON b.account = a.account AND b."window" = 'lifetime' AND b.model = ''
+               WHERE a.kind = 'session' AND a.deleted_at IS NULL AND a.account > $1 ORDER BY a.account LIMIT $2"#,
+            &values![self.memory.sessions_after, SESSIONS_MAX],
         )?;
-        for row in &idle {
-            self.write(
-                "UPDATE account SET deleted_at = $1 WHERE account = $2",
-                &values![now.unix_ms(), row.int(0)?],
-            )?;
+        let idle_since = now.plus_ms(-SESSION_IDLE_MS).unix_ms();
+        for row in &living {
+            let account = row.int(0)?;
+            self.memory.sessions_after = account;
+            if row.int(1)? < idle_since {
+                self.memory.sessions.clear();
+                self.write(
+                    "UPDATE account SET deleted_at = $1 WHERE account = $2",
+                    &values![now.unix_ms(), account],
+                )?;
+            }
         }
-        let more = i64::try_from(idle.len()).is_ok_and(|count| count == AT_MOST);
-        if !idle.is_empty() {
-            self.memory.sessions.clear();
-        }
-        if !more {
+        if i64::try_from(living.len()).is_ok_and(|count| count < SESSIONS_MAX) {
+            self.memory.sessions_after = 0;
             self.memory.sessions_at = Timestamp::new(now.unix_ms().saturating_add(SESSIONS_EVERY_MS));
         }
-        Ok(more)
+        Ok(false)
     }
 }

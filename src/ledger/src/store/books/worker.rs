@@ -6,6 +6,7 @@
 use super::code::Failure;
 use super::locking::Needs;
 use super::memory::{Books, Ground, Memory};
+use super::tending::Chore;
 use crate::store::StoreError;
 use crate::store::sql::{self, Sql, SqlError, SqlErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +27,7 @@ const SWEEP_MS: i64 = 1_000;
 /// How often it tries again, while nothing can be written.
 const PROBE_MS: u64 = 100;
 /// How often a transaction is run again when others were in its way, before its callers are told to try later.
-const ATTEMPTS: usize = 12;
+const ATTEMPTS: u32 = 6;
 
 /// Something to be done in a transaction. It can be run again, because a transaction can fail and be repeated.
 trait WriteJob: Send {
@@ -61,6 +62,10 @@ where
     }
 
     fn run(&mut self, books: &mut Books<'_>) -> sql::Result<()> {
+        // Whoever has left asks again, or asks for the opposite: to make a hold for nobody would only keep money from others.
+        if self.reply.is_closed() {
+            return Ok(());
+        }
         self.done = Some(match (self.run)(books) {
             Ok(value) => Ok(value),
             Err(Failure::Refused(error)) => Err(error),
@@ -224,53 +229,38 @@ fn write_until_closed(
         batch.extend(jobs.try_iter().take(BATCH_MAX - 1));
         let mut writing = Writing { books: Books { db, ground, memory: &mut memory }, trouble };
         let now = ground.clock.now();
-        let sweep = in_trouble || now >= sweep_at;
-        let mut swept = false;
-        for part in parts(&mut batch, db.is_shared(), sweep) {
-            let sweeps = part.sweep;
-            match writing.carry_out(part)? {
-                Some((done, more)) => {
-                    swept |= sweeps && !more;
-                    send(done, runtime);
-                }
-                // Later, not at once: what was in the way may still be.
-                None => swept |= sweeps,
+        if in_trouble || now >= sweep_at {
+            let more = writing.tend()?;
+            if !more {
+                sweep_at = now.plus_ms(SWEEP_MS);
             }
         }
-        if swept {
-            sweep_at = now.plus_ms(SWEEP_MS);
+        for jobs in parts(&mut batch, db.is_shared()) {
+            writing.serve(jobs, runtime)?;
         }
     }
 }
 
-/// What goes into one transaction.
-#[derive(Default)]
-struct Part {
-    jobs: Vec<Box<dyn WriteJob>>,
-    sweep: bool,
-}
+type Jobs = Vec<Box<dyn WriteJob>>;
 
 /// Divides a batch into transactions. A ledger that is alone needs only one. Where there are others, everything that locks in an
 /// order of its own has one for itself.
-fn parts(batch: &mut Vec<Box<dyn WriteJob>>, shared: bool, sweep: bool) -> Vec<Part> {
+fn parts(batch: &mut Jobs, shared: bool) -> Vec<Jobs> {
     if !shared {
-        return vec![Part { jobs: std::mem::take(batch), sweep }];
+        return vec![std::mem::take(batch)].into_iter().filter(|jobs| !jobs.is_empty()).collect();
     }
     let mut parts = Vec::new();
-    if sweep {
-        parts.push(Part { jobs: Vec::new(), sweep });
-    }
-    let mut together = Part::default();
+    let mut together = Vec::new();
     for job in batch.drain(..) {
         if job.is_alone() {
             parts.push(std::mem::take(&mut together));
-            parts.push(Part { jobs: vec![job], sweep: false });
+            parts.push(vec![job]);
         } else {
-            together.jobs.push(job);
+            together.push(job);
         }
     }
     parts.push(together);
-    parts.retain(|part| part.sweep || !part.jobs.is_empty());
+    parts.retain(|jobs| !jobs.is_empty());
     parts
 }
 
@@ -279,24 +269,61 @@ struct Writing<'a> {
     trouble: &'a Trouble,
 }
 
+/// How a transaction ended.
+enum Ended {
+    /// It is durable.
+    Committed {
+        /// A chore has left something for the next time.
+        more: bool,
+    },
+    /// Nothing of it is there, for a reason that one of its jobs may be.
+    Failed,
+    /// Nothing of it is there, and none of its jobs is the reason.
+    Refused,
+}
+
 impl Writing<'_> {
-    /// Runs a part in one transaction, again where others were in its way. `None`: it failed, and its jobs are dropped.
+    /// Does what is due, and says whether more is waiting. While nothing can be written it only finds out whether that has changed.
+    fn tend(&mut self) -> sql::Result<bool> {
+        if self.trouble.get().is_some() {
+            self.carry_out(&mut Vec::new(), None)?;
+            return Ok(true);
+        }
+        let mut waiting = false;
+        for chore in Chore::ALL {
+            waiting |=
+                matches!(self.carry_out(&mut Vec::new(), Some(chore))?, Ended::Committed { more: true });
+        }
+        Ok(waiting)
+    }
+
+    /// Runs the jobs in one transaction and answers. Where that fails and one of them may be the reason, each is run by itself, so
+    /// that only that one fails.
+    fn serve(&mut self, mut jobs: Jobs, runtime: Option<&Handle>) -> sql::Result<()> {
+        match self.carry_out(&mut jobs, None)? {
+            Ended::Committed { .. } => send(jobs, runtime),
+            Ended::Failed if jobs.len() > 1 => {
+                for job in jobs {
+                    self.serve(vec![job], runtime)?;
+                }
+            }
+            // Their jobs are dropped, and whoever asked is told.
+            Ended::Failed | Ended::Refused => {}
+        }
+        Ok(())
+    }
+
+    /// Runs one transaction, again where others were in its way.
     ///
     /// # Errors
     /// Where the books cannot be trusted any more: what reached the disk is then known only after a restart.
-    #[allow(clippy::type_complexity, reason = "the jobs, and whether a sweep left something")]
-    fn carry_out(&mut self, mut part: Part) -> sql::Result<Option<(Vec<Box<dyn WriteJob>>, bool)>> {
+    fn carry_out(&mut self, jobs: &mut Jobs, chore: Option<Chore>) -> sql::Result<Ended> {
         for attempt in 1.. {
-            let transaction = AssertUnwindSafe(|| self.commit(&mut part));
+            let transaction = AssertUnwindSafe(|| self.commit(jobs, chore));
             let error = match catch_unwind(transaction) {
                 Ok(Ok(more)) => {
-                    if self.trouble.get().is_some() {
-                        let ground = self.books.ground;
-                        self.books.memory.grace_until = ground.clock.now().plus_ms(ground.grace_ms);
-                        tracing::info!("the books can be written again");
-                        self.trouble.set(None);
-                    }
-                    return Ok(Some((part.jobs, more)));
+                    self.out_of_trouble();
+                    return Ok(Ended::Committed { more });
                 }
                 Ok(Err(error)) => error,
                 Err(_) => SqlError { kind: SqlErrorKind::Other, why: "a transaction panicked".into() },
@@ -305,41 +332,50 @@ impl Writing<'_> {
             match error.kind {
                 SqlErrorKind::Contended if attempt < ATTEMPTS => {
                     tracing::debug!(%error, attempt, "a transaction is run again");
+                    // Two that met must not meet again at once.
+                    std::thread::sleep(Duration::from_millis(u64::from(jitter()) % (4 << attempt)));
                 }
                 SqlErrorKind::Lasting => return Err(error),
                 // Said once, not with every attempt.
-                SqlErrorKind::Unavailable if self.trouble.get().is_some() => return Ok(None),
+                SqlErrorKind::Unavailable if self.trouble.get().is_some() => return Ok(Ended::Refused),
                 SqlErrorKind::Unavailable => {
                     tracing::error!(%error, "the books cannot be written");
                     self.trouble.set(Some(error.why));
-                    return Ok(None);
+                    return Ok(Ended::Refused);
                 }
                 SqlErrorKind::Contended | SqlErrorKind::Other => {
                     tracing::error!(%error, "a transaction failed");
-                    return Ok(None);
+                    return Ok(Ended::Failed);
                 }
             }
         }
-        Ok(None)
+        Ok(Ended::Failed)
     }
 
-    fn commit(&mut self, part: &mut Part) -> sql::Result<bool> {
+    fn out_of_trouble(&mut self) {
+        if self.trouble.get().is_some() {
+            let ground = self.books.ground;
+            self.books.memory.grace_until = ground.clock.now().plus_ms(ground.grace_ms);
+            tracing::info!("the books can be written again");
+            self.trouble.set(None);
+        }
+    }
+
+    fn commit(&mut self, jobs: &mut Jobs, chore: Option<Chore>) -> sql::Result<bool> {
         let books = &mut self.books;
         books.db.begin()?;
         books.begin_batch()?;
         let mut needs = Needs::default();
-        part.jobs.iter().for_each(|job| needs.add(job.needs().clone()));
+        jobs.iter().for_each(|job| needs.add(job.needs().clone()));
         absorb(books.prepare(&needs))?;
         if self.trouble.get().is_some() {
             books.probe()?;
         }
-        // What waited for the database comes first.
-        let more = if part.sweep && self.trouble.get().is_none() {
-            absorb(books.tend())?.unwrap_or(false)
-        } else {
-            false
+        let more = match chore {
+            Some(chore) => absorb(books.tend(chore))?.unwrap_or(false),
+            None => false,
         };
-        part.jobs.iter_mut().try_for_each(|job| job.run(books))?;
+        jobs.iter_mut().try_for_each(|job| job.run(books))?;
         books.flush()?;
         books.db.commit()?;
         Ok(more)
@@ -359,6 +395,14 @@ impl Writing<'_> {
             undone => undone,
         }
     }
+}
+
+/// A byte that others do not have at this moment.
+fn jitter() -> u8 {
+    let mut byte = [0];
+    // Without random bytes the pause is none, and the attempts are counted.
+    let _ = getrandom::fill(&mut byte);
+    byte[0]
 }
 
 /// A refusal of what nobody asked for is a fault of ours, and no reason to fail the others.

@@ -130,6 +130,8 @@ pub(super) fn kind_of(code: &str) -> SqlErrorKind {
     match code {
         // The outcome of the statement is not known (CockroachDB says so).
         "40003" => SqlErrorKind::Unavailable,
+        // It took longer than we let it: that says nothing of the database, and something of the statement.
+        "57014" => SqlErrorKind::Other,
         // A lock that is not to be had in time; a row that somebody else made at the same time.
         "55P03" | "23505" => SqlErrorKind::Contended,
         "25006" | "25P03" | "25P04" => SqlErrorKind::Unavailable,
@@ -168,10 +170,10 @@ mod tests {
             (SqlErrorKind::Contended, ["40001", "40P01", "55P03", "23505"].as_slice()),
             (
                 SqlErrorKind::Unavailable,
-                &["08006", "53100", "53300", "57P01", "57P02", "57P03", "57014", "58030", "25006", "40003"],
+                &["08006", "53100", "53300", "57P01", "57P02", "57P03", "58030", "25006", "40003"],
             ),
             (SqlErrorKind::Lasting, &["XX001", "XX002"]),
-            (SqlErrorKind::Other, &["42601", "23503", "22003", "XX000", "25P02", "", "4"]),
+            (SqlErrorKind::Other, &["42601", "23503", "22003", "XX000", "25P02", "57014", "", "4"]),
         ];
         for (kind, codes) in cases {
             for code in codes {
