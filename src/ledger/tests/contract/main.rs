@@ -98,6 +98,7 @@ macro_rules! every_scenario {
                 a_clock_that_jumps_gives_no_hold_back,
             }
             models::{
+                an_alias_shows_what_its_model_spent,
                 a_limit_of_a_model_counts_only_that_model,
                 an_alias_names_the_same_model,
                 the_model_that_was_asked_for_is_charged,

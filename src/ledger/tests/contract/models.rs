@@ -135,3 +135,9 @@ pub(crate) async fn an_installation_that_observes_refuses_no_money<B: Backend>(w
     world.restart().await;
     assert_eq!(world.refused(1, 1).await.reason, DenialReason::BudgetSpent);
 }
+
+pub(crate) async fn an_alias_shows_what_its_model_spent<B: Backend>(world: &mut World<B>) {
+    world.make_key(1, capped(vec![of_model("em", limit(5_000, "1d"))])).await;
+    world.spend(4).await;
+    assert_eq!(world.window(key(1), 0).await, (4_000, 0));
+}

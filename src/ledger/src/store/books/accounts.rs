@@ -181,7 +181,7 @@ impl Books<'_> {
 
     fn record_of(&mut self, account: i64, now: Timestamp) -> Result<AccountRecord, Failure> {
         self.flush()?;
-        Ok(records::record(self.db, account, now)?)
+        Ok(records::record(self.db, self.ground, account, now)?)
     }
 
     fn living(&self, account: &AccountRef) -> Result<i64, Failure> {

@@ -2,7 +2,7 @@
 //! applying the same again writes nothing.
 
 use super::code::{Failure, digest, maybe_instant, unsigned};
-use super::memory::Books;
+use super::memory::{Books, Ground};
 use super::records;
 use crate::store::sql::{self, Sql, values};
 use crate::store::{
@@ -36,11 +36,17 @@ impl Current {
     }
 
     /// Whether it is what it should be.
-    fn is(&self, db: &dyn Sql, desired: &DesiredAccount, now: Timestamp) -> sql::Result<bool> {
+    fn is(
+        &self,
+        db: &dyn Sql,
+        ground: &Ground,
+        desired: &DesiredAccount,
+        now: Timestamp,
+    ) -> sql::Result<bool> {
         if !self.alive || self.manager != desired.manager {
             return Ok(false);
         }
-        let record = records::record(db, self.account, now)?;
+        let record = records::record(db, ground, self.account, now)?;
         let mut wanted = desired.spec.clone();
         wanted.blocked = desired.blocked.unwrap_or(record.spec.blocked);
         wanted.budget_duration = None;
@@ -76,9 +82,14 @@ fn credentials(db: &dyn Sql, account: i64) -> sql::Result<Vec<DesiredCredential>
 }
 
 /// The revision of an account that is what it should be. Only reads, because that is so nearly always.
-pub(super) fn unchanged(db: &dyn Sql, desired: &DesiredAccount, now: Timestamp) -> sql::Result<Option<u64>> {
+pub(super) fn unchanged(
+    db: &dyn Sql,
+    ground: &Ground,
+    desired: &DesiredAccount,
+    now: Timestamp,
+) -> sql::Result<Option<u64>> {
     let Some(current) = Current::find(db, &desired.name)? else { return Ok(None) };
-    Ok(current.is(db, desired, now)?.then_some(current.revision))
+    Ok(current.is(db, ground, desired, now)?.then_some(current.revision))
 }
 
 fn conflict(field: &str, why: String) -> Refused {
@@ -116,7 +127,7 @@ impl Books<'_> {
             return Ok(Err(refused));
         }
         let applied = match &current {
-            Some(current) if current.is(self.db, desired, now)? => {
+            Some(current) if current.is(self.db, self.ground, desired, now)? => {
                 return Ok(Ok((Applied::Unchanged, current.revision)));
             }
             Some(current) if current.alive => {

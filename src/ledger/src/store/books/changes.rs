@@ -60,8 +60,7 @@ pub(super) fn changes(
     };
     let more = rows.len() > at_most as usize;
     rows.truncate(at_most as usize);
-    let accounts =
-        rows.iter().map(|row| account_now(db, *row, now, ground.observe)).collect::<sql::Result<_>>()?;
+    let accounts = rows.iter().map(|row| account_now(db, ground, *row, now)).collect::<sql::Result<_>>()?;
     let next = match rows.last() {
         Some(last) if more => {
             Cursor { epoch: ground.epoch, since, scan: Some(Scan { after: *last, ..scan }) }
@@ -198,7 +197,7 @@ fn rolled(db: &dyn Sql, since: Timestamp, now: Timestamp) -> sql::Result<BTreeSe
     Ok(accounts)
 }
 
-fn account_now(db: &dyn Sql, account: i64, now: Timestamp, observe_all: bool) -> sql::Result<AccountNow> {
+fn account_now(db: &dyn Sql, ground: &Ground, account: i64, now: Timestamp) -> sql::Result<AccountNow> {
     let rows = db.query(
         "SELECT kind, scope, id, managed_by, owner_scope, revision, deleted_at FROM account WHERE account = $1",
         &values![account],
@@ -209,7 +208,7 @@ fn account_now(db: &dyn Sql, account: i64, now: Timestamp, observe_all: bool) ->
     let manager = Manager { name: row.text(3)?.to_owned(), scope: row.text(4)?.to_owned() };
     let revision = unsigned(row.int(5)?)?;
     let alive = row.is_null(6);
-    let record = if alive { Some(Box::new(records::record(db, account, now)?)) } else { None };
-    let exhausted = record.as_deref().is_some_and(|record| is_exhausted(record, observe_all));
+    let record = if alive { Some(Box::new(records::record(db, ground, account, now)?)) } else { None };
+    let exhausted = record.as_deref().is_some_and(|record| is_exhausted(record, ground.observe));
     Ok(AccountNow { name, manager, revision, record, exhausted })
 }

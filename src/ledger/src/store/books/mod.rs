@@ -283,7 +283,7 @@ impl Store for BooksStore {
     async fn account(&self, account: AccountRef) -> Result<Option<AccountRecord>, StoreError> {
         let read = move |db: &dyn Sql, ground: &Ground| {
             let now = worker::reading_time(db, ground)?;
-            records::find(db, &account, now)?.map(|row| records::record(db, row, now)).transpose()
+            records::find(db, &account, now)?.map(|row| records::record(db, ground, row, now)).transpose()
         };
         self.lists.run(read).await
     }
@@ -295,7 +295,7 @@ impl Store for BooksStore {
     ) -> Result<(Vec<AccountRecord>, u64), StoreError> {
         let read = move |db: &dyn Sql, ground: &Ground| {
             let now = worker::reading_time(db, ground)?;
-            records::records(db, &filter, page, now)
+            records::records(db, ground, &filter, page, now)
         };
         self.lists.run(read).await
     }
@@ -327,7 +327,10 @@ impl Operated for BooksStore {
         let desired = accounts.clone();
         let read = move |db: &dyn Sql, ground: &Ground| {
             let now = worker::reading_time(db, ground)?;
-            desired.iter().map(|account| apply::unchanged(db, account, now)).collect::<sql::Result<Vec<_>>>()
+            desired
+                .iter()
+                .map(|account| apply::unchanged(db, ground, account, now))
+                .collect::<sql::Result<Vec<_>>>()
         };
         let unchanged = self.lists.run(read).await?;
         // All at once, so that they share a commit; the writer takes them in their order.

@@ -4,6 +4,7 @@ use super::code::{
     corrupt, digest, instant, list, maybe_instant, money, parsed, signed, thresholds, unsigned,
 };
 use super::limits::leaves_at;
+use super::memory::Ground;
 use crate::store::sql::{self, Row, Sql, Value, values};
 use crate::store::{
     AccountFilter, AccountRecord, AccountRef, AccountSpec, Credential, LimitRecord, LimitSpec, Owners, Page,
@@ -39,7 +40,12 @@ pub(super) fn find(db: &dyn Sql, account: &AccountRef, now: Timestamp) -> sql::R
 }
 
 /// The account in this row, with its balances in the windows of `now`.
-pub(super) fn record(db: &dyn Sql, account: i64, now: Timestamp) -> sql::Result<AccountRecord> {
+pub(super) fn record(
+    db: &dyn Sql,
+    ground: &Ground,
+    account: i64,
+    now: Timestamp,
+) -> sql::Result<AccountRecord> {
     let rows = db.query(
         r#"SELECT a.kind, a.id, a.alias, o.id, t.id, u.id, a.models, a.tags, a.budget_duration, a.blocked,
              a.expires_at, a.session_limit, a.client_tags_bind, a.metadata, a.created_by, a.created_at, a.updated_at,
@@ -68,8 +74,9 @@ pub(super) fn record(db: &dyn Sql, account: i64, now: Timestamp) -> sql::Result<
     (record.posted, record.pending) = (lifetime.posted, lifetime.pending);
     record.last_active_at = lifetime.charged_at;
     for spec in record.spec.limits.clone() {
-        let model = spec.model.as_deref().unwrap_or_default();
-        let Standing { period, posted, pending, .. } = standing(db, account, spec.window, model, now)?;
+        // Counted by the name that is priced, whatever it was called when the limit was set.
+        let model = spec.model.as_deref().map(|name| ground.model(name)).unwrap_or_default();
+        let Standing { period, posted, pending, .. } = standing(db, account, spec.window, &model, now)?;
         record.limits.push(LimitRecord { spec, period, posted, pending });
     }
     let main = record.spec.limits.iter().find(|limit| limit.main).map(|limit| limit.window);
@@ -232,6 +239,7 @@ pub(super) fn not_before(db: &dyn Sql, accounts: &[i64], now: Timestamp) -> sql:
 /// organization, too.
 pub(super) fn records(
     db: &dyn Sql,
+    ground: &Ground,
     filter: &AccountFilter,
     page: Page,
     now: Timestamp,
@@ -274,6 +282,6 @@ pub(super) fn records(
         &format!("SELECT account {statement} ORDER BY account LIMIT ${limit} OFFSET ${offset}"),
         &params,
     )?;
-    let records = rows.iter().map(|row| record(db, row.int(0)?, now)).collect::<Result<_, _>>()?;
+    let records = rows.iter().map(|row| record(db, ground, row.int(0)?, now)).collect::<Result<_, _>>()?;
     Ok((records, total))
 }
