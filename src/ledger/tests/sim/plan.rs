@@ -126,7 +126,7 @@ pub(crate) enum Message {
 pub(crate) enum Step {
     /// To one of the stores.
     Send(usize, Message),
-    /// Nobody waits for the answer.
+    /// The answer is lost.
     Forget(usize, Message),
     /// All at once.
     Together(Vec<(usize, Message)>),
