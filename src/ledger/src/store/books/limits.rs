@@ -1,6 +1,5 @@
 //! Limits over balances, and the parts of them that were spent.
 
-use super::balance::Balance;
 use super::keys::Count;
 use super::memory::Books;
 use crate::rules::admission::{self, Counted};
@@ -77,6 +76,10 @@ impl Books<'_> {
         let mut resets_at = window.period_at(now).and_then(|period| period.end);
         if window.is_rolling() {
             let from = window.counts_from(now).unwrap_or(now);
+            if start < from {
+                // It has left the window, and says nothing about what is in it: neither what is crossed nor what is overrun.
+                return Ok(None);
+            }
             (posted, pending) = (Nanodollars::ZERO, Nanodollars::ZERO);
             resets_at = None;
             for bucket in self.buckets(account, index, from)? {
@@ -99,11 +102,7 @@ impl Books<'_> {
         at: Timestamp,
     ) -> sql::Result<()> {
         for id in balances {
-            let Balance { account, window, start, .. } = *self.balance(*id)?;
-            if window.counts_from(at).is_some_and(|from| start < from) && window.is_rolling() {
-                // It has left the window, and says nothing about what is in it.
-                continue;
-            }
+            let account = self.balance(*id)?.account;
             let Some(standing) = self.standing_over(*id, at)? else { continue };
             self.record_crossings_of(account, &standing, growth, at)?;
         }
