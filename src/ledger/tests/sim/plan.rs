@@ -416,8 +416,15 @@ impl Maker {
             let limit = Limit {
                 amount,
                 span: self.dice.pick(&SPANS),
-                // To be lifted: a limit by an alias is counted, but an account's record does not show what.
-                model: self.dice.pick(&[None, None, None, None, Some(Name::M), Some(Name::Dear)]),
+                model: self.dice.pick(&[
+                    None,
+                    None,
+                    None,
+                    None,
+                    Some(Name::M),
+                    Some(Name::Dear),
+                    Some(Name::Em),
+                ]),
                 main: limits.len() == 1 && self.dice.percent(30),
                 soft: self.dice.percent(12),
                 observe: self.dice.percent(10),
