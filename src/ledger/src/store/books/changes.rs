@@ -22,7 +22,7 @@ use tollgate_domain::account::AccountKind;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 
-/// Longer than any transaction lasts: the server ends those that last longer.
+/// Longer than a transaction lasts by far: it has few statements, and the session bounds each of them and the pauses between.
 const LOOK_BACK_MS: i64 = 60_000;
 /// Entries that are read at most; beyond, reading every account is less work.
 const ENTRIES_MAX: i64 = 100_000;
