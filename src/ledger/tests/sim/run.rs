@@ -4,7 +4,7 @@ use crate::books::Books;
 use crate::dice::Dice;
 use crate::ledger::{Fault, Ledger, is_listed, name};
 use crate::oracle::{Cap, Hold, Oracle, Reply, State};
-use crate::plan::{Message, Step, Who};
+use crate::plan::{Event, Message, News, Step, Who};
 use crate::spans::{DAY_MS, HOUR_MS, Span};
 use futures_util::future::join_all;
 use tollgate_domain::hold::DenialReason;
@@ -86,6 +86,15 @@ impl Run {
     /// added when nothing but holds that cost nothing was in its window. Among other messages it is left out, too: which
     /// of them comes first is not known.
     fn is_left_out(&self, message: &Message, others: &[(usize, Message)]) -> bool {
+        if let Message::Report(news) | Message::Hold(_, news) = message {
+            // And a stranger's void of a hold that another ledger makes at the same moment: they share no row that is locked.
+            let asked = |news: &News| {
+                others.iter().any(|(_, other)| {
+                    matches!(other, Message::Hold(ask, _) if ask.number == news.hold && ask.key != news.key)
+                })
+            };
+            return news.iter().any(|news| news.event == Event::Void && asked(news));
+        }
         let Message::Correct(number, _) = message else { return false };
         let ended_so = |hold: &Hold| hold.tagged_late || (hold.posted == 0 && hold.state != State::Pending);
         let known = self.oracles[0].holds.iter().find(|hold| hold.number == *number);
