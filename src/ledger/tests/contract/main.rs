@@ -4,6 +4,7 @@ mod admin;
 mod changes;
 mod clocks;
 #[path = "../postgres/cluster.rs"]
+#[allow(dead_code, reason = "other suites stop and kill it")]
 mod cluster;
 mod denials;
 mod holds;

@@ -2,8 +2,8 @@
 
 use crate::postgres::Postgres;
 use crate::world::{
-    Backend, HOUR_MS, NOON, VOID, World, capped, digest, key, limit, limits, money, new_limits, organization,
-    settle, tag, team, user,
+    HOUR_MS, NOON, VOID, World, capped, digest, key, limit, limits, money, new_limits, organization, settle,
+    tag, team, user,
 };
 use std::sync::Arc;
 use std::time::Duration;

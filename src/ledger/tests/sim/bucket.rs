@@ -46,14 +46,19 @@ impl Bucket {
     /// Takes units, or says after how many milliseconds it would. More than the whole limit passes an empty bucket.
     pub(crate) fn take(&mut self, units: u64, now: i64) -> Result<(), u64> {
         if self.is_parallel() {
-            return if self.open < self.limit() { Ok(self.force(1, now)) } else { Err(1_000) };
+            if self.open >= self.limit() {
+                return Err(1_000);
+            }
+            self.force(1, now);
+            return Ok(());
         }
         let asked = i128::from(units.min(self.rate.limit));
         let over = self.level_at(now) + (asked - self.limit()) * self.period_ns();
         if over > 0 {
             return Err(u64::try_from(ceil(over, self.limit() * NS)).unwrap());
         }
-        Ok(self.force(units, now))
+        self.force(units, now);
+        Ok(())
     }
 
     /// Takes units whatever is in it.
