@@ -128,6 +128,7 @@ macro_rules! every_scenario {
                 a_silent_session_ends_and_goes_on_where_it_was,
             }
             tags::{
+                a_correction_reaches_what_came_after_the_request,
                 a_tag_budget_binds_pinned_tags_of_every_level,
                 tags_of_clients_bind_only_where_a_policy_says_so,
                 a_tag_is_of_its_organization_or_of_all,

@@ -192,3 +192,20 @@ pub(crate) async fn an_ask_that_is_an_error_brings_no_reports_along<B: Backend>(
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     assert_eq!(world.balance(key(1)).await, (0, 1_000), "an error changes nothing");
 }
+
+pub(crate) async fn a_correction_reaches_what_came_after_the_request<B: Backend>(world: &mut World<B>) {
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    world.change(team(), pin(&["t"])).await;
+    let spent = world.hold(1, 5).await;
+    world.report(spent, 1, settle(5, 0)).await;
+    make_tag(world, Some("org"), "t", 1_000_000).await;
+    world.store().correct(spent, money(9_000)).await.unwrap();
+    assert_eq!(world.window(tag_account(Some("org"), "t"), 0).await, (9_000, 0), "a tag's account");
+
+    world.advance(DAY_MS);
+    let free = world.hold(1, 5).await;
+    world.report(free, 1, settle(0, 0)).await;
+    world.set_limits(key(1), &[(1_000_000, "1d")]).await;
+    world.store().correct(free, money(29_000)).await.unwrap();
+    assert_eq!(world.window(key(1), 0).await, (29_000, 0), "a limit of a day in which nothing was spent");
+}

@@ -15,7 +15,7 @@ use crate::store::{HoldState, StoreError};
 use std::collections::BTreeSet;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
-use tollgate_domain::ids::{HoldId, KeyDigest};
+use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::used_tokens;
 use tollgate_domain::time::Timestamp;
@@ -384,6 +384,10 @@ impl Books<'_> {
         for balance in &row.balances {
             accounts.insert(self.balance(*balance)?.account);
         }
+        let now = self.now();
+        let of_tags = self.binding_tag_accounts(row.hold)?;
+        self.lock(&of_tags.difference(&accounts).copied().collect())?;
+        accounts.extend(of_tags);
         for account in accounts {
             let charged = self.charged(account)?;
             let counts = charged.counts.iter();
@@ -393,10 +397,31 @@ impl Books<'_> {
                 let Some(period) = count.window.period_at(row.created_at) else { continue };
                 let place =
                     NewBalance { account, window: count.window, model: &count.model, start: period.start };
-                balances.extend(place.find(self.db)?.filter(|balance| !row.balances.contains(balance)));
+                let found = match place.find(self.db)? {
+                    // A window that still counts, and in which nothing was spent so far.
+                    None if count.window.counts_from(now).is_some_and(|from| period.start >= from) => {
+                        Some(place.insert(self.db)?)
+                    }
+                    found => found,
+                };
+                balances.extend(found.filter(|balance| !row.balances.contains(balance)));
             }
         }
         Ok(balances)
+    }
+
+    /// The accounts that the binding tags of a hold have now.
+    fn binding_tag_accounts(&mut self, hold: i64) -> Result<BTreeSet<i64>, Failure> {
+        let rows = self.db.query(
+            "SELECT h.tags, h.binding_tags, o.id FROM hold h LEFT JOIN account o ON o.account = h.organization
+             WHERE h.hold = $1 AND h.tags IS NOT NULL",
+            &values![hold],
+        )?;
+        let Some(row) = rows.first() else { return Ok(BTreeSet::new()) };
+        let tags: Vec<Tag> = super::code::list("tags", row.text(0)?)?;
+        let binding = usize::try_from(row.int(1)?).unwrap_or(0);
+        let organization = row.maybe_text(2)?.unwrap_or_default();
+        Ok(self.tag_accounts(organization, tags.iter().take(binding))?.into_iter().collect())
     }
 
     /// Gives everything back: what is held, or what an expired hold was charged.
