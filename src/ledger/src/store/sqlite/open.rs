@@ -163,6 +163,10 @@ fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(folder.canonicalize().map_err(failed)?.join(name))
 }
 
+/// A ledger that was just killed, or a process that is just being started by one that had the file open, has it for a moment still.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 /// A file of its own: closing any handle of the database itself would drop SQLite's own locks on it.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
@@ -171,11 +175,14 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     let failed = |error| OpenError::File { path: lock_path.clone(), error };
     let options = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
     let file = options.map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(OpenError::InUse(path.to_owned()))
 }
 
 /// The lock of a file that may not be there yet.
