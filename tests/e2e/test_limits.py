@@ -60,7 +60,7 @@ def test_a_budget_on_a_model_leaves_the_others_alone(stack, mock):
 
 
 def test_a_session_has_a_cap_of_its_own(stack, mock):
-    key = stack.key(max_session_budget=0.004)
+    key = stack.key(max_session_budget=0.003)
     session = {"x-claude-code-session-id": "3b6c1a0e-5f6e-4b61-9f60-0d6c8e4b2a11"}
     assert stack.messages(key, headers={**SMALL, **session, "x-mock-output": "100"}).status_code == 200
     stack.settled(key)
