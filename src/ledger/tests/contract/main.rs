@@ -16,6 +16,8 @@ mod rates;
 mod reading;
 mod replicas;
 mod reports;
+#[path = "../tables/rows.rs"]
+mod rows;
 mod sessions;
 mod sqlite;
 mod tags;

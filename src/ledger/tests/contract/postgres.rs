@@ -1,12 +1,12 @@
 //! The PostgreSQL store under the contract, on a real server.
 
 use crate::cluster::Cluster;
-use crate::reading::{Cell, check};
+use crate::reading::check;
+use crate::rows;
 use crate::world::Backend;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::NoTls;
-use tokio_postgres::types::Type;
 use tollgate_ledger::store::postgres::{self, Config};
 use tollgate_ledger::store::{BooksStore, Keeper, Settings};
 
@@ -46,21 +46,9 @@ impl Backend for Postgres {
         let connection = tokio::spawn(connection);
         let runtime = tokio::runtime::Handle::current();
         tokio::task::block_in_place(|| {
-            check(&mut |sql| runtime.block_on(read(&client, sql)), Self::ALONE);
+            check(&mut |sql| runtime.block_on(rows::of_database(&client, sql)), Self::ALONE);
         });
         drop(client);
         connection.await.unwrap().unwrap();
     }
-}
-
-async fn read(client: &tokio_postgres::Client, sql: &str) -> Vec<Vec<Cell>> {
-    let rows = client.query(sql, &[]).await.unwrap();
-    let cell = |row: &tokio_postgres::Row, index: usize| match *row.columns()[index].type_() {
-        Type::INT8 => row.get::<_, Option<i64>>(index).map_or(Cell::Null, Cell::Int),
-        Type::BOOL => row.get::<_, Option<bool>>(index).map_or(Cell::Null, |flag| Cell::Int(flag.into())),
-        Type::TEXT => row.get::<_, Option<String>>(index).map_or(Cell::Null, Cell::Text),
-        Type::BYTEA => row.get::<_, Option<Vec<u8>>>(index).map_or(Cell::Null, Cell::Blob),
-        ref other => panic!("a column of type {other}"),
-    };
-    rows.iter().map(|row| (0..row.len()).map(|index| cell(row, index)).collect()).collect()
 }

@@ -1,51 +1,13 @@
 //! A reading of the books that shares no code with the ledger: whatever database they are in, it wants rows.
 
+use crate::rows::{Cell, Rows};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 
-/// A value; a flag is a number.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Cell {
-    Null,
-    Int(i64),
-    Text(String),
-    Blob(Vec<u8>),
-}
-
-impl Cell {
-    fn int(&self) -> i64 {
-        self.maybe_int().unwrap()
-    }
-
-    fn maybe_int(&self) -> Option<i64> {
-        match self {
-            Self::Null => None,
-            Self::Int(value) => Some(*value),
-            other => panic!("not a number: {other:?}"),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            other => panic!("not a text: {other:?}"),
-        }
-    }
-
-    fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Null => None,
-            Self::Text(text) => Some(text.as_bytes()),
-            Self::Blob(bytes) => Some(bytes),
-            other => panic!("not bytes: {other:?}"),
-        }
-    }
-}
-
 /// Reads rows by a statement.
-type Read<'a> = dyn FnMut(&str) -> Vec<Vec<Cell>> + 'a;
+type Read<'a> = dyn FnMut(&str) -> Rows + 'a;
 
 /// Posted and pending.
 type Sums = BTreeMap<i64, (i64, i64)>;
@@ -55,7 +17,7 @@ pub(crate) fn check(read: &mut Read<'_>, alone: bool) {
     let balances = balances(read);
     let mut journal: Sums = balances.keys().map(|id| (*id, (0, 0))).collect();
     for row in read("SELECT balances, posted, pending FROM entry") {
-        for id in numbers(row[0].bytes().unwrap()) {
+        for id in row[0].numbers() {
             let sums = journal.get_mut(&id).expect("an entry names a balance that exists");
             sums.0 += row[1].int();
             sums.1 += row[2].int();
@@ -106,7 +68,7 @@ fn check_windows(read: &mut Read<'_>, balances: &Sums) {
         let life = all.iter().filter(|row| row[3].text().is_empty()).find(life).unwrap()[0].int();
         let mut sums = (0, 0);
         for hold in &holds {
-            let charged = numbers(hold[0].bytes().unwrap());
+            let charged = hold[0].numbers();
             let made = window.period_at(Timestamp::new(hold[1].int())).unwrap();
             let of_model = model.is_empty() || hold[5].text() == model;
             if charged.contains(&life) && of_model && made.start.unix_ms() == start {
@@ -166,19 +128,4 @@ fn check_crossings(read: &mut Read<'_>) {
     let rows = read(r#"SELECT account, "window", model, soft, window_start, threshold FROM crossing"#);
     let once: BTreeSet<String> = rows.iter().map(|row| format!("{row:?}")).collect();
     assert_eq!(once.len(), rows.len());
-}
-
-fn numbers(bytes: &[u8]) -> Vec<i64> {
-    let mut numbers = vec![0_i64];
-    let mut shift = 0;
-    for byte in bytes {
-        *numbers.last_mut().unwrap() |= i64::from(byte & 0x7F) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            numbers.push(0);
-            shift = 0;
-        }
-    }
-    numbers.pop();
-    numbers
 }

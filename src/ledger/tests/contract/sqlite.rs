@@ -1,8 +1,8 @@
 //! The SQLite store under the contract, and what only a file can do.
 
-use crate::reading::{Cell, check};
+use crate::reading::check;
+use crate::rows;
 use crate::world::Backend;
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,26 +45,8 @@ impl Backend for Sqlite {
         let file = Connection::open_with_flags(self.path(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         let integrity: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(integrity, "ok");
-        check(&mut |sql| read(&file, sql), Self::ALONE);
+        check(&mut |sql| rows::of_file(&file, sql), Self::ALONE);
     }
-}
-
-fn read(file: &Connection, sql: &str) -> Vec<Vec<Cell>> {
-    let mut statement = file.prepare(sql).unwrap();
-    let columns = statement.column_count();
-    let mut rows = statement.query([]).unwrap();
-    let mut all = Vec::new();
-    while let Some(row) = rows.next().unwrap() {
-        let cell = |index| match row.get_ref(index).unwrap() {
-            ValueRef::Null => Cell::Null,
-            ValueRef::Integer(value) => Cell::Int(value),
-            ValueRef::Text(text) => Cell::Text(String::from_utf8(text.to_vec()).unwrap()),
-            ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
-            ValueRef::Real(_) => panic!("a float in the books"),
-        };
-        all.push((0..columns).map(cell).collect());
-    }
-    all
 }
 
 pub(crate) fn open_again(path: PathBuf) -> Result<(BooksStore, Keeper), OpenError> {

@@ -1,14 +1,13 @@
 //! Where the books are, and what stands in them.
 
-use crate::reading::{Cell, check};
-use rusqlite::types::ValueRef;
+use crate::reading::check;
+use crate::rows::{Cell, of_database, of_file};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 use tokio_postgres::NoTls;
-use tokio_postgres::types::Type;
 
 pub(crate) struct Books {
     place: Place,
@@ -72,7 +71,7 @@ impl Books {
                 client.batch_execute(begin).await.unwrap();
                 let runtime = tokio::runtime::Handle::current();
                 let holds = tokio::task::block_in_place(|| {
-                    read_all(&mut |sql| runtime.block_on(of_server(&client, sql)), false)
+                    read_all(&mut |sql| runtime.block_on(of_database(&client, sql)), false)
                 });
                 drop(client);
                 connection.await.unwrap().unwrap();
@@ -93,34 +92,4 @@ fn read_all(read: &mut dyn FnMut(&str) -> Vec<Vec<Cell>>, alone: bool) -> HashMa
         other => panic!("{other:?}"),
     });
     rows.collect()
-}
-
-fn of_file(file: &Connection, sql: &str) -> Vec<Vec<Cell>> {
-    let mut statement = file.prepare(sql).unwrap();
-    let columns = statement.column_count();
-    let mut rows = statement.query([]).unwrap();
-    let mut all = Vec::new();
-    while let Some(row) = rows.next().unwrap() {
-        let cell = |index| match row.get_ref(index).unwrap() {
-            ValueRef::Null => Cell::Null,
-            ValueRef::Integer(value) => Cell::Int(value),
-            ValueRef::Text(text) => Cell::Text(String::from_utf8(text.to_vec()).unwrap()),
-            ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
-            ValueRef::Real(_) => panic!("a float in the books"),
-        };
-        all.push((0..columns).map(cell).collect());
-    }
-    all
-}
-
-async fn of_server(client: &tokio_postgres::Client, sql: &str) -> Vec<Vec<Cell>> {
-    let rows = client.query(sql, &[]).await.unwrap();
-    let cell = |row: &tokio_postgres::Row, index: usize| match *row.columns()[index].type_() {
-        Type::INT8 => row.get::<_, Option<i64>>(index).map_or(Cell::Null, Cell::Int),
-        Type::BOOL => row.get::<_, Option<bool>>(index).map_or(Cell::Null, |flag| Cell::Int(flag.into())),
-        Type::TEXT => row.get::<_, Option<String>>(index).map_or(Cell::Null, Cell::Text),
-        Type::BYTEA => row.get::<_, Option<Vec<u8>>>(index).map_or(Cell::Null, Cell::Blob),
-        ref other => panic!("a column of type {other}"),
-    };
-    rows.iter().map(|row| (0..row.len()).map(|index| cell(row, index)).collect()).collect()
 }

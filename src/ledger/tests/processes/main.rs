@@ -16,5 +16,7 @@ mod races;
 #[path = "../contract/reading.rs"]
 mod reading;
 mod releases;
+#[path = "../tables/rows.rs"]
+mod rows;
 mod wait;
 mod wire;

@@ -2,58 +2,10 @@
 
 use crate::ledger::{Ledger, Place, who};
 use crate::plan::Who;
-use rusqlite::types::ValueRef;
+use crate::rows::{Cell, Rows, of_database, of_file};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::NoTls;
-use tokio_postgres::types::Type;
-
-/// A value; a flag is a number.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Cell {
-    Null,
-    Int(i64),
-    Text(String),
-    Blob(Vec<u8>),
-}
-
-impl Cell {
-    fn int(&self) -> i64 {
-        self.maybe().unwrap()
-    }
-
-    fn maybe(&self) -> Option<i64> {
-        match self {
-            Self::Int(value) => Some(*value),
-            Self::Null => None,
-            other => panic!("not a number: {other:?}"),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            Self::Null => "",
-            other => panic!("not a text: {other:?}"),
-        }
-    }
-
-    fn numbers(&self) -> Vec<i64> {
-        let Self::Blob(bytes) = self else { panic!("not a list: {self:?}") };
-        let (mut numbers, mut number, mut shift) = (Vec::new(), 0, 0);
-        for byte in bytes {
-            number |= i64::from(byte & 0x7F) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                numbers.push(number);
-                (number, shift) = (0, 0);
-            }
-        }
-        numbers
-    }
-}
-
-type Rows = Vec<Vec<Cell>>;
 
 /// A hold's row: state, posted, amount, overrun, sequence, estimated, when it expires, why it would have been denied.
 pub(crate) type HoldRow = (i64, i64, i64, i64, i64, bool, i64, String);
@@ -84,14 +36,14 @@ impl Books {
             Place::File(_) => {
                 let path = ledger.file().unwrap();
                 let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-                TABLES.map(|sql| read_file(&file, sql))
+                TABLES.map(|sql| of_file(&file, sql))
             }
             Place::Database(address) => {
                 let (client, connection) = tokio_postgres::connect(address, NoTls).await.unwrap();
                 let connection = tokio::spawn(connection);
                 let mut tables = Vec::new();
                 for sql in TABLES {
-                    tables.push(read_database(&client, sql).await);
+                    tables.push(of_database(&client, sql).await);
                 }
                 drop(client);
                 connection.await.unwrap().unwrap();
@@ -105,21 +57,39 @@ impl Books {
         if shared {
             // Each ledger has numbers of its own, so that only the time orders them, and within a moment what must have come first.
             const ORDER: [&str; 6] = ["hold", "adjust", "settle", "expire", "void", "correct"];
-            entries.sort_by_key(|row| (row[1].int(), ORDER.iter().position(|kind| *kind == row[2].text())));
+            entries.sort_by_key(|row| {
+                (row[1].int(), ORDER.iter().position(|kind| *kind == row[2].maybe_text().unwrap_or_default()))
+            });
         }
         let mut books = Self { latest: entries.iter().map(|row| row[1].int()).max(), ..Self::default() };
         for row in &holds {
             let Cell::Blob(id) = &row[1] else { panic!("an id") };
             let number = u32::from_be_bytes(id[12..].try_into().unwrap());
             let int = |index: usize| row[index].int();
-            let hold =
-                (int(2), int(3), int(4), int(5), int(6), int(7) != 0, int(8), row[9].text().to_owned());
+            let hold = (
+                int(2),
+                int(3),
+                int(4),
+                int(5),
+                int(6),
+                int(7) != 0,
+                int(8),
+                row[9].maybe_text().unwrap_or_default().to_owned(),
+            );
             books.numbers.insert(int(0), number);
             books.holds.insert(number, hold);
         }
         for row in &crossings {
-            let account = who(row[0].text(), row[1].text(), row[2].text()).unwrap();
-            let (window, model) = (row[3].text().to_owned(), row[4].text().to_owned());
+            let account = who(
+                row[0].maybe_text().unwrap_or_default(),
+                row[1].maybe_text().unwrap_or_default(),
+                row[2].maybe_text().unwrap_or_default(),
+            )
+            .unwrap();
+            let (window, model) = (
+                row[3].maybe_text().unwrap_or_default().to_owned(),
+                row[4].maybe_text().unwrap_or_default().to_owned(),
+            );
             books.crossings.push((account, window, model, row[5].int() != 0, row[6].int(), row[7].int()));
         }
         (books.entries, books.balances) = (entries, balances);
@@ -167,10 +137,10 @@ impl Books {
     fn stories_are_whole(&self) -> Result<(), String> {
         let mut stories: BTreeMap<u32, (Vec<&str>, i64, i64)> = BTreeMap::new();
         for row in &self.entries {
-            let Some(hold) = row[3].maybe() else { continue };
+            let Some(hold) = row[3].maybe_int() else { continue };
             let number = self.numbers.get(&hold).ok_or("an entry of no hold")?;
             let story = stories.entry(*number).or_default();
-            story.0.push(row[2].text());
+            story.0.push(row[2].maybe_text().unwrap_or_default());
             story.1 += row[5].int();
             story.2 += row[6].int();
         }
@@ -201,34 +171,4 @@ impl Books {
         }
         Ok(())
     }
-}
-
-fn read_file(file: &Connection, sql: &str) -> Rows {
-    let mut statement = file.prepare(sql).unwrap();
-    let columns = statement.column_count();
-    let mut rows = statement.query([]).unwrap();
-    let mut all = Vec::new();
-    while let Some(row) = rows.next().unwrap() {
-        let cell = |index| match row.get_ref(index).unwrap() {
-            ValueRef::Null => Cell::Null,
-            ValueRef::Integer(value) => Cell::Int(value),
-            ValueRef::Text(text) => Cell::Text(String::from_utf8(text.to_vec()).unwrap()),
-            ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
-            ValueRef::Real(_) => panic!("a float in the books"),
-        };
-        all.push((0..columns).map(cell).collect());
-    }
-    all
-}
-
-async fn read_database(client: &tokio_postgres::Client, sql: &str) -> Rows {
-    let cell = |row: &tokio_postgres::Row, index: usize| match *row.columns()[index].type_() {
-        Type::INT8 => row.get::<_, Option<i64>>(index).map_or(Cell::Null, Cell::Int),
-        Type::BOOL => row.get::<_, Option<bool>>(index).map_or(Cell::Null, |flag| Cell::Int(flag.into())),
-        Type::TEXT => row.get::<_, Option<String>>(index).map_or(Cell::Null, Cell::Text),
-        Type::BYTEA => row.get::<_, Option<Vec<u8>>>(index).map_or(Cell::Null, Cell::Blob),
-        ref other => panic!("a column of type {other}"),
-    };
-    let rows = client.query(sql, &[]).await.unwrap();
-    rows.iter().map(|row| (0..row.len()).map(|index| cell(row, index)).collect()).collect()
 }

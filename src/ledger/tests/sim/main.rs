@@ -16,6 +16,8 @@ mod dice;
 mod ledger;
 mod oracle;
 mod plan;
+#[path = "../tables/rows.rs"]
+mod rows;
 mod run;
 mod shrink;
 mod spans;

@@ -36,7 +36,7 @@ impl Needs {
 }
 
 impl Books<'_> {
-    /// Begins a transaction of the writer: forgets what others may have changed, and learns the time.
+    /// Begins a transaction of the writer: forgets what others may have changed.
     pub(super) fn begin_batch(&mut self) -> sql::Result<()> {
         if self.db.is_shared() {
             self.memory.forget_shared();

@@ -262,13 +262,9 @@ impl Memory {
     /// a key was among them.
     pub(super) fn forget_older(&mut self, revisions: &HashMap<i64, i64>, keys: &[KeyDigest]) -> bool {
         let old = |account: i64, revision: i64| revisions.get(&account).is_some_and(|now| *now != revision);
-        let gone = revisions.keys().copied();
-        let gone = gone
-            .filter(|account| self.accounts.get(account).is_some_and(|known| old(*account, known.revision)));
-        for account in gone.collect::<Vec<_>>() {
-            let counts = self.accounts.remove(&account).map_or(0, |charged| charged.counts.len());
-            for index in 0..counts {
-                self.current.remove(&(account, index));
+        for (account, now) in revisions {
+            if self.accounts.get(account).is_some_and(|known| known.revision != *now) {
+                self.accounts.remove(account);
             }
         }
         let mut some = false;
@@ -299,7 +295,6 @@ impl Memory {
         self.rates.clear();
         let counts = self.accounts.remove(&account).map_or(0, |charged| charged.counts.len());
         for index in 0..counts {
-            self.current.remove(&(account, index));
             self.buckets.remove(&(account, index));
         }
     }

@@ -281,11 +281,10 @@ impl Store for BooksStore {
     }
 
     async fn account(&self, account: AccountRef) -> Result<Option<AccountRecord>, StoreError> {
-        let read = move |db: &dyn Sql, ground: &Ground| {
-            let now = worker::reading_time(db, ground)?;
+        let read = move |db: &dyn Sql, ground: &Ground, now| {
             records::find(db, &account, now)?.map(|row| records::record(db, ground, row, now)).transpose()
         };
-        self.lists.run(read).await
+        self.lists.run_at(read).await
     }
 
     async fn accounts(
@@ -293,11 +292,7 @@ impl Store for BooksStore {
         filter: AccountFilter,
         page: Page,
     ) -> Result<(Vec<AccountRecord>, u64), StoreError> {
-        let read = move |db: &dyn Sql, ground: &Ground| {
-            let now = worker::reading_time(db, ground)?;
-            records::records(db, ground, &filter, page, now)
-        };
-        self.lists.run(read).await
+        self.lists.run_at(move |db, ground, now| records::records(db, ground, &filter, page, now)).await
     }
 
     async fn spend_logs(&self, filter: SpendFilter, page: Page) -> Result<Vec<SpendRecord>, StoreError> {
@@ -309,11 +304,7 @@ impl Store for BooksStore {
     }
 
     async fn crossings(&self, after: i64, at_most: u64) -> Result<Vec<Crossing>, StoreError> {
-        let read = move |db: &dyn Sql, ground: &Ground| {
-            let now = worker::reading_time(db, ground)?;
-            spend::crossings(db, after, at_most, now)
-        };
-        self.lists.run(read).await
+        self.lists.run_at(move |db, _, now| spend::crossings(db, after, at_most, now)).await
     }
 }
 
@@ -325,14 +316,13 @@ impl Operated for BooksStore {
         // An operator applies everything again now and then, and nearly nothing of it has changed.
         let accounts = Arc::new(accounts);
         let desired = accounts.clone();
-        let read = move |db: &dyn Sql, ground: &Ground| {
-            let now = worker::reading_time(db, ground)?;
+        let read = move |db: &dyn Sql, ground: &Ground, now| {
             desired
                 .iter()
                 .map(|account| apply::unchanged(db, ground, account, now))
                 .collect::<sql::Result<Vec<_>>>()
         };
-        let unchanged = self.lists.run(read).await?;
+        let unchanged = self.lists.run_at(read).await?;
         // All at once, so that they share a commit; the writer takes them in their order.
         let write = unchanged.into_iter().enumerate().map(|(index, unchanged)| {
             let accounts = accounts.clone();
@@ -360,11 +350,10 @@ impl Operated for BooksStore {
     }
 
     async fn changes(&self, since: Option<Cursor>, at_most: u32) -> Result<Changes, StoreError> {
-        let read = move |db: &dyn Sql, ground: &Ground| {
-            let now = worker::reading_time(db, ground)?;
+        let read = move |db: &dyn Sql, ground: &Ground, now| {
             changes::changes(db, ground, now, since.as_ref(), at_most)
         };
-        self.lists.run(read).await
+        self.lists.run_at(read).await
     }
 
     fn epoch(&self) -> [u8; 8] {

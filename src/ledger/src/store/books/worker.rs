@@ -174,6 +174,14 @@ impl Reader {
         });
         deliver(&self.0, job, answer).await
     }
+
+    /// As [`run`](Self::run), for what depends on the time.
+    pub(super) async fn run_at<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn Sql, &Ground, Timestamp) -> sql::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |db, ground| job(db, ground, reading_time(db, ground)?)).await
+    }
 }
 
 async fn deliver<J, T>(
@@ -365,9 +373,11 @@ impl Writing<'_> {
         let books = &mut self.books;
         books.db.begin()?;
         books.begin_batch()?;
-        let mut needs = Needs::default();
-        jobs.iter().for_each(|job| needs.add(job.needs().clone()));
-        absorb(books.prepare(&needs))?;
+        if books.db.is_shared() {
+            let mut needs = Needs::default();
+            jobs.iter().for_each(|job| needs.add(job.needs().clone()));
+            absorb(books.prepare(&needs))?;
+        }
         if self.trouble.get().is_some() {
             books.probe()?;
         }
