@@ -1,5 +1,6 @@
 //! The real binary, and what is asked of it.
 
+use crate::client::Client;
 use crate::shim::Disk;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,10 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use tollgate_domain::key;
-use tollgate_proto::v1;
-use tollgate_proto::v1::ledger_client::LedgerClient;
-use tonic::Status;
-use tonic::transport::Channel;
 
 /// What each hold asks for, in tokens.
 pub(crate) const INPUT: u64 = 50;
@@ -126,7 +123,7 @@ impl Ledger {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client(LedgerClient::connect(format!("http://{}", self.grpc)).await.unwrap())
+        Client::connect(&self.grpc, INPUT).await
     }
 }
 
@@ -159,58 +156,4 @@ pub(crate) fn path(folder: &Path) -> PathBuf {
 /// Beside the folder: the disk is about the books alone.
 fn book(folder: &Path) -> PathBuf {
     folder.with_extension("prices.json")
-}
-
-/// A filter's side of the wire.
-#[derive(Clone)]
-pub(crate) struct Client(LedgerClient<Channel>);
-
-impl Client {
-    /// The version of the key's policy.
-    pub(crate) async fn version(&mut self, digest: &[u8]) -> Result<Vec<u8>, String> {
-        let ask = v1::LookupRequest { key_digest: digest.to_vec(), ..v1::LookupRequest::default() };
-        match self.0.lookup(ask).await.map_err(|error| error.to_string())?.into_inner().verdict {
-            Some(v1::lookup_response::Verdict::Known(known)) => Ok(known.policy.unwrap().version),
-            other => Err(format!("the key is not known: {other:?}")),
-        }
-    }
-
-    /// Whether it was held.
-    pub(crate) async fn hold(&mut self, id: &[u8], digest: &[u8], version: &[u8]) -> Result<(), Status> {
-        let ask = v1::HoldRequest {
-            hold_id: id.to_vec(),
-            key_digest: digest.to_vec(),
-            policy_version: version.to_vec(),
-            model: "m".into(),
-            provider: v1::Provider::Openai.into(),
-            api: v1::Api::ChatCompletions.into(),
-            bounds: Some(v1::Bounds { input: INPUT, input_per_call: INPUT, ..v1::Bounds::default() }),
-            ..v1::HoldRequest::default()
-        };
-        let verdict = self.0.hold(ask).await?.into_inner().verdict;
-        assert!(matches!(verdict, Some(v1::hold_response::Verdict::Held(_))), "{verdict:?}");
-        Ok(())
-    }
-
-    pub(crate) async fn settle(
-        &mut self,
-        id: &[u8],
-        digest: &[u8],
-        input: u64,
-    ) -> Result<v1::ReportResult, Status> {
-        let settle = v1::Settle {
-            usage: Some(v1::Usage { input, ..v1::Usage::default() }),
-            end: v1::End::Complete.into(),
-            status: 200,
-            ..v1::Settle::default()
-        };
-        let event = v1::ReportEvent {
-            hold_id: id.to_vec(),
-            key_digest: digest.to_vec(),
-            sequence: 1,
-            event: Some(v1::report_event::Event::Settle(settle)),
-        };
-        let answer = self.0.report(v1::ReportRequest { events: vec![event] }).await?;
-        Ok(answer.into_inner().outcomes[0].result())
-    }
 }

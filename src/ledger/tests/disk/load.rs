@@ -1,7 +1,8 @@
 //! Clients that hold and settle, and what was acknowledged to them.
 
+use crate::client::Client;
 use crate::dice::Dice;
-use crate::ledger::{Client, INPUT, Ledger};
+use crate::ledger::{INPUT, Ledger};
 use crate::shim::Disk;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

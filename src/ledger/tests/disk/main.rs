@@ -5,6 +5,8 @@
 
 mod altered;
 mod books;
+#[path = "../filter/client.rs"]
+mod client;
 mod dice;
 mod ledger;
 mod load;

@@ -2,7 +2,8 @@
 //! the ledger goes on by itself.
 
 use crate::books;
-use crate::ledger::{Client, INPUT, Ledger};
+use crate::client::Client;
+use crate::ledger::{INPUT, Ledger};
 use crate::load::{self, Load};
 use crate::shim::Disk;
 use std::sync::Arc;

@@ -126,7 +126,7 @@ async fn serves(ledger: &Ledger, load: &Load, position: u64, dice: &mut Dice) ->
 }
 
 async fn settles(
-    client: &mut ledger::Client,
+    client: &mut crate::client::Client,
     id: &[u8],
     digest: &[u8],
     input: u64,

@@ -1,16 +1,12 @@
-//! The real binary, and a filter's side of the wire.
+//! The real binary, and what is asked of its admin API.
 
 use crate::books::Books;
+use crate::client::Client;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use tollgate_domain::key;
-use tollgate_proto::v1;
-use tollgate_proto::v1::hold_response::Verdict;
-use tollgate_proto::v1::ledger_client::LedgerClient;
-use tonic::Status;
-use tonic::transport::Channel;
 
 /// What each hold asks for, in tokens.
 pub(crate) const INPUT: u64 = 5;
@@ -117,7 +113,7 @@ impl Ledger {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client(LedgerClient::connect(format!("http://{}", self.grpc)).await.unwrap())
+        Client::connect(&self.grpc, INPUT).await
     }
 }
 
@@ -135,68 +131,4 @@ fn serve(books: &Books, prices: &str) -> Command {
 /// As JSON has it.
 fn dollars(nanodollars: i64) -> String {
     format!("{}.{:09}", nanodollars / 1_000_000_000, nanodollars % 1_000_000_000)
-}
-
-/// A filter's connection to one ledger.
-#[derive(Clone)]
-pub(crate) struct Client(LedgerClient<Channel>);
-
-impl Client {
-    /// The version of the key's policy.
-    pub(crate) async fn version(&mut self, digest: &[u8]) -> Vec<u8> {
-        let ask = v1::LookupRequest { key_digest: digest.to_vec(), ..v1::LookupRequest::default() };
-        match self.0.lookup(ask).await.unwrap().into_inner().verdict {
-            Some(v1::lookup_response::Verdict::Known(known)) => known.policy.unwrap().version,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(crate) async fn ask(&mut self, id: &[u8], digest: &[u8], version: &[u8]) -> Result<Verdict, Status> {
-        let ask = v1::HoldRequest {
-            hold_id: id.to_vec(),
-            key_digest: digest.to_vec(),
-            policy_version: version.to_vec(),
-            model: "m".into(),
-            provider: v1::Provider::Openai.into(),
-            api: v1::Api::ChatCompletions.into(),
-            bounds: Some(v1::Bounds { input: INPUT, input_per_call: INPUT, ..v1::Bounds::default() }),
-            ..v1::HoldRequest::default()
-        };
-        Ok(self.0.hold(ask).await?.into_inner().verdict.unwrap())
-    }
-
-    /// As [`ask`](Self::ask), where nothing may refuse it.
-    pub(crate) async fn hold(
-        &mut self,
-        id: &[u8],
-        digest: &[u8],
-        version: &[u8],
-    ) -> Result<v1::Held, Status> {
-        match self.ask(id, digest, version).await? {
-            Verdict::Held(held) => Ok(held),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(crate) async fn settle(
-        &mut self,
-        id: &[u8],
-        digest: &[u8],
-        input: u64,
-    ) -> Result<v1::ReportResult, Status> {
-        let settle = v1::Settle {
-            usage: Some(v1::Usage { input, ..v1::Usage::default() }),
-            end: v1::End::Complete.into(),
-            status: 200,
-            ..v1::Settle::default()
-        };
-        let event = v1::ReportEvent {
-            hold_id: id.to_vec(),
-            key_digest: digest.to_vec(),
-            sequence: 1,
-            event: Some(v1::report_event::Event::Settle(settle)),
-        };
-        let answer = self.0.report(v1::ReportRequest { events: vec![event] }).await?;
-        Ok(answer.into_inner().outcomes[0].result())
-    }
 }

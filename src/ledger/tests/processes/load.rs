@@ -2,7 +2,8 @@
 //! be there or not.
 
 use crate::books::{Books, Row};
-use crate::ledger::{Client, INPUT, Ledger, PRICE};
+use crate::client::Client;
+use crate::ledger::{INPUT, Ledger, PRICE};
 use crate::wait::{pause, until, within};
 use futures_util::stream::{self, StreamExt};
 use std::collections::HashMap;
@@ -65,7 +66,7 @@ impl Load {
     /// A new key in a new team; both have limits, so that each hold charges several balances.
     pub(crate) async fn new(ledger: &Ledger) -> Arc<Self> {
         let digest = ledger.new_key(&ledger.new_team(BUDGET), BUDGET);
-        let version = ledger.client().await.version(&digest).await;
+        let version = ledger.client().await.version(&digest).await.unwrap();
         let (numbers, told, is_over) = (AtomicU64::new(1), Mutex::default(), AtomicBool::new(false));
         Arc::new(Self { digest, version, numbers, told, is_over })
     }

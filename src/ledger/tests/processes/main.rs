@@ -3,6 +3,8 @@
 //! Whether the books are right is asked of the tables, by a reading that shares nothing with the ledger.
 
 mod books;
+#[path = "../filter/client.rs"]
+mod client;
 #[allow(dead_code, reason = "tests elsewhere use the rest")]
 #[path = "../postgres/cluster.rs"]
 mod cluster;

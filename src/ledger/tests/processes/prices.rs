@@ -2,8 +2,9 @@
 //! settled by the old one.
 
 use crate::books::{Books, Row};
+use crate::client::Client;
 use crate::cluster::Cluster;
-use crate::ledger::{BOOK, Client, HOLD, Ledger, PRICE};
+use crate::ledger::{BOOK, HOLD, Ledger, PRICE};
 use crate::wait::{until, within};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -57,7 +58,7 @@ async fn a_new_price_book_comes_to_all_at_once_and_old_holds_keep_the_old_one() 
     let (one, other) = (Ledger::start(&books), Ledger::start(&books));
     let digest = one.new_key(&one.new_team(BUDGET), BUDGET);
     let (mut first, mut second) = (one.client().await, other.client().await);
-    let version = first.version(&digest).await;
+    let version = first.version(&digest).await.unwrap();
     let old = [[1; 16], [2; 16]];
     for id in &old {
         first.hold(id, &digest, &version).await.unwrap();
@@ -92,13 +93,13 @@ async fn a_new_price_book_comes_to_all_at_once_and_old_holds_keep_the_old_one() 
     // From now on, nobody may hold by the old one.
     lowest.store(2 * HOLD, Ordering::SeqCst);
     let mut third = new.client().await;
-    let newest = third.version(&digest).await;
+    let newest = third.version(&digest).await.unwrap();
     assert_ne!(newest, version);
     for filter in filters {
         assert_eq!(within("the end of a filter", filter).await.unwrap(), newest);
     }
     for ledger in [&mut first, &mut second, &mut third] {
-        assert_eq!(ledger.version(&digest).await, newest, "look-ups agree");
+        assert_eq!(ledger.version(&digest).await.unwrap(), newest, "look-ups agree");
     }
 
     // A replica of before, started once more with its old file, takes the present prices.

@@ -1,8 +1,9 @@
 //! Many clients on the last cent: as many are admitted as fit, at one ledger and at several.
 
 use crate::books::Books;
+use crate::client::Client;
 use crate::cluster::Cluster;
-use crate::ledger::{Client, HOLD, Ledger, PRICE};
+use crate::ledger::{HOLD, Ledger, PRICE};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tollgate_proto::v1;
@@ -61,7 +62,7 @@ async fn race(ledger: &Ledger, clients: &[Client], round: i64) {
     let mut first = clients[0].clone();
     let mut versions = Vec::new();
     for digest in &digests {
-        versions.push(first.version(digest).await);
+        versions.push(first.version(digest).await.unwrap());
     }
     let id = |number: usize| [(round + 1).to_be_bytes(), (number as i64).to_be_bytes()].concat();
     first.hold(&id(CLIENTS), &digests[0], &versions[0]).await.unwrap();
