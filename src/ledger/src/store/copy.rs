@@ -343,10 +343,7 @@ fn mark(db: &dyn Sql) -> Result<(Timestamp, Timestamp), PlaceError> {
     let from = latest.unwrap_or(now);
     let gap = [from.to_be_bytes(), now.to_be_bytes()].concat();
     for (name, value) in [("epoch", epoch.as_slice()), ("gap", &gap)] {
-        db.execute(
-            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            &values![name, value],
-        )?;
+        books::set_meta(db, name, value)?;
     }
     Ok((Timestamp::new(from), Timestamp::new(now)))
 }

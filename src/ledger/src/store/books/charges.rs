@@ -1,8 +1,9 @@
 //! Which accounts a request charges: those of its key, those of its tags, and that of its session.
 
-use super::code::{Failure, fixed};
+use super::code::Failure;
 use super::keys::Key;
 use super::memory::Books;
+use super::meta;
 use crate::store::StoreError;
 use crate::store::sql::{self, Row, Sql, values};
 use std::collections::HashMap;
@@ -70,14 +71,9 @@ impl Books<'_> {
 
     /// Says that there are other tag accounts now.
     pub(super) fn renew_tags(&mut self) -> sql::Result<()> {
-        let next = tags_revision(&self.db.query(TAGS_REVISION, &[])?)?.saturating_add(1);
+        let next = meta::number(self.db, TAGS_REVISION)?.unwrap_or(0).saturating_add(1);
         self.memory.tags = None;
-        self.db.execute(
-            "INSERT INTO meta (name, value) VALUES ('tags_revision', $1)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            &values![&next.to_be_bytes()],
-        )?;
-        Ok(())
+        meta::set(self.db, TAGS_REVISION, &next.to_be_bytes())
     }
 
     /// The accounts of these tags: of the whole installation, and of the organization.
@@ -142,18 +138,12 @@ pub(super) struct TagAccounts {
     accounts: HashMap<(String, String), i64>,
 }
 
-/// The statement that reads the revision of the tag accounts: it changes whenever one is made, deleted or given back.
-pub(super) const TAGS_REVISION: &str = "SELECT value FROM meta WHERE name = 'tags_revision'";
-
-/// The revision in the rows of [`TAGS_REVISION`].
-pub(super) fn tags_revision(rows: &[Row]) -> sql::Result<i64> {
-    let bytes = rows.first().map(|row| fixed("tags_revision", row.blob(0)?)).transpose()?;
-    Ok(bytes.map_or(0, i64::from_be_bytes))
-}
+/// The revision of the tag accounts, in `meta`: it changes whenever one is made, deleted or given back. Unset is 0.
+pub(super) const TAGS_REVISION: &str = "tags_revision";
 
 fn load_tags(db: &dyn Sql) -> sql::Result<TagAccounts> {
     // In this order: a tag that is made in between is found, and looked for again.
-    let revision = tags_revision(&db.query(TAGS_REVISION, &[])?)?;
+    let revision = meta::number(db, TAGS_REVISION)?.unwrap_or(0);
     let rows =
         db.query("SELECT scope, id, account FROM account WHERE kind = 'tag' AND deleted_at IS NULL", &[])?;
     let account = |row: &Row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?));

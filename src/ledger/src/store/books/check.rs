@@ -3,11 +3,19 @@
 use super::balance::{Balance, select_balance};
 use super::code::{fixed, state, unpack_ids};
 use super::journal::{Line, select_line};
+use super::meta;
 use crate::store::HoldState;
 use crate::store::sql::{self, Sql, SqlError, values};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use tollgate_domain::time::Timestamp;
+
+/// The last line that a start has checked, in `meta`.
+const CHECKED_ENTRY: &str = "checked_entry";
+/// Up to which line some may be missing, in `meta`.
+const MAY_MISS: &str = "may_miss";
+/// Before when holds may have been exported and dropped, in `meta`.
+pub(super) const RETIRED_UNTIL: &str = "retired_until";
 
 /// Rows that are read at once.
 const PAGE: i64 = 10_000;
@@ -75,9 +83,7 @@ impl From<SqlError> for CheckError {
 /// last one. It takes as long as there are accounts, not as long as there is history.
 pub(crate) fn at_start(db: &dyn Sql) -> Result<Audit, CheckError> {
     let mut report = Audit::default();
-    let checked = db.query("SELECT value FROM meta WHERE name = 'checked_entry'", &[])?;
-    let checked = checked.first().map(|row| fixed("checked_entry", row.blob(0)?)).transpose()?;
-    let checked = checked.map_or(0, i64::from_be_bytes);
+    let checked = meta::number(db, CHECKED_ENTRY)?.unwrap_or(0);
     let last = each_entry(db, checked, &mut report, |_, _| Ok(()))?;
     let open = db
         .query("SELECT amount, balances FROM hold WHERE state = 0 AND expires_at > $1", &values![i64::MIN])?;
@@ -103,11 +109,7 @@ pub(crate) fn at_start(db: &dyn Sql) -> Result<Audit, CheckError> {
     if !report.is_clean() {
         return Err(CheckError::Altered(report));
     }
-    db.execute(
-        "INSERT INTO meta (name, value) VALUES ('checked_entry', $1)
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        &values![&last.to_be_bytes()],
-    )?;
+    meta::set(db, CHECKED_ENTRY, &last.to_be_bytes())?;
     Ok(report)
 }
 
@@ -200,19 +202,13 @@ fn each_entry(
 /// Up to which number lines of a file's journal may be missing: they were exported and dropped, or come from a database that
 /// gives numbers in blocks.
 fn may_miss(db: &dyn Sql) -> sql::Result<i64> {
-    let rows = db.query("SELECT value FROM meta WHERE name = 'may_miss'", &[])?;
-    let Some(row) = rows.first() else { return Ok(i64::MIN) };
-    Ok(i64::from_be_bytes(fixed("may_miss", row.blob(0)?)?))
+    Ok(meta::number(db, MAY_MISS)?.unwrap_or(i64::MIN))
 }
 
 /// Lets lines up to this one be missing.
 pub(crate) fn allow_missing(db: &dyn Sql, up_to: i64) -> sql::Result<()> {
     if up_to > may_miss(db)? {
-        db.execute(
-            "INSERT INTO meta (name, value) VALUES ('may_miss', $1)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            &values![&up_to.to_be_bytes()],
-        )?;
+        meta::set(db, MAY_MISS, &up_to.to_be_bytes())?;
     }
     Ok(())
 }
@@ -284,9 +280,7 @@ fn check_holds(db: &dyn Sql, stories: &mut HashMap<i64, Story>, report: &mut Aud
 /// The hours' sums against the holds, key by key. What was exported and dropped stays in the sums.
 fn check_sums(db: &dyn Sql, report: &mut Audit) -> sql::Result<()> {
     let rolled = super::sums::rolled_until(db)?.unix_ms();
-    let from = db.query("SELECT value FROM meta WHERE name = 'retired_until'", &[])?;
-    let from = from.first().map(|row| fixed("retired_until", row.blob(0)?)).transpose()?;
-    let from = from.map_or(i64::MIN, i64::from_be_bytes);
+    let from = meta::number(db, RETIRED_UNTIL)?.unwrap_or(i64::MIN);
     let mut sums: HashMap<i64, i64> = HashMap::new();
     let holds = db.query(
         "SELECT key, CAST(sum(posted) AS BIGINT) FROM hold WHERE created_at >= $1 AND created_at < $2 GROUP BY key",
@@ -343,9 +337,7 @@ fn check_hours(db: &dyn Sql, key: i64, from: i64, rolled: i64, report: &mut Audi
 
 /// The row of `meta` that says that the books were given back from a copy, and how far that reached.
 pub(crate) fn gap(db: &dyn Sql) -> sql::Result<Option<(i64, i64)>> {
-    let rows = db.query("SELECT value FROM meta WHERE name = 'gap'", &[])?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let bytes: [u8; 16] = fixed("gap", row.blob(0)?)?;
+    let Some(bytes) = meta::read::<16>(db, "gap")? else { return Ok(None) };
     let (from, to) = bytes.split_at(8);
     let number = |bytes: &[u8]| Ok::<_, SqlError>(i64::from_be_bytes(fixed("gap", bytes)?));
     Ok(Some((number(from)?, number(to)?)))

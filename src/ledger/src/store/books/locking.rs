@@ -6,12 +6,13 @@
 //! revision once the lock is there.
 
 use super::balance::{Balance, select_balance};
-use super::charges::{TAGS_REVISION, tags_revision};
+use super::charges::TAGS_REVISION;
 use super::code::{Failure, corrupt, digest, fixed, instant};
 use super::memory::Books;
-use super::prices;
+use super::meta;
+use super::prices::PRICE_REVISION;
 use super::rows::{HoldRow, select_hold};
-use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value};
+use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value, values};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 
@@ -124,8 +125,8 @@ impl Books<'_> {
             (select_hold!("WHERE id = ANY ($1)"), &[Value::Blobs(ids)]),
             ("SELECT id, digest FROM tombstone WHERE id = ANY ($1)", &[Value::Blobs(ids)]),
             (select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&named)]),
-            (prices::PRESENT, &[]),
-            (TAGS_REVISION, &[]),
+            (meta::READ, &values![PRICE_REVISION]),
+            (meta::READ, &values![TAGS_REVISION]),
         ])?;
         let [locked, clock, revisions, holds, tombstones, balances, present, tags] =
             <[_; 8]>::try_from(read).map_err(|_| corrupt("answer"))?;
@@ -135,14 +136,14 @@ impl Books<'_> {
         }
         let revisions = revisions.iter().map(|row| Ok((row.int(0)?, row.int(1)?)));
         let revisions: HashMap<i64, i64> = revisions.collect::<sql::Result<_>>()?;
-        if let Some(present) = prices::revision_of(&present)?
-            && self.ground.prices.renew_to(self.db, present)?
+        if let Some(present) = meta::value(PRICE_REVISION, &present)?
+            && self.ground.prices.renew_to(self.db, u64::from_be_bytes(present))?
         {
             self.memory.forget_prices();
             let why = "there are new prices".to_owned();
             return Err(SqlError { kind: SqlErrorKind::Contended, why }.into());
         }
-        let tags = tags_revision(&tags)?;
+        let tags = meta::value(TAGS_REVISION, &tags)?.map_or(0, i64::from_be_bytes);
         if self.memory.tags.as_ref().is_some_and(|known| known.revision != tags) {
             self.memory.tags = None;
             let why = "there are other tag accounts".to_owned();

@@ -14,6 +14,7 @@ mod keys;
 mod limits;
 mod locking;
 mod memory;
+mod meta;
 mod past;
 mod prices;
 mod rates;
@@ -32,6 +33,7 @@ pub use retire::{Retired, retire};
 
 pub(crate) use balance::add_checksums;
 pub(crate) use memory::Epoch;
+pub(crate) use meta::set as set_meta;
 
 use super::clock_check::ClockError;
 use super::sql::{self, Sql, SqlError};

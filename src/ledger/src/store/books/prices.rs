@@ -4,7 +4,8 @@
 //! the database. A ledger that starts with a book that nobody has seen yet makes that the present one, and the others take it
 //! with their next transaction; one that starts with a former book takes the present one.
 
-use super::code::{corrupt, fixed};
+use super::code::corrupt;
+use super::meta;
 use crate::store::sql::{self, Sql, values};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,11 +35,7 @@ impl Prices {
         if known && db.is_shared() && present_revision(db)?.is_some() {
             prices.renew(db)?;
         } else {
-            db.execute(
-                "INSERT INTO meta (name, value) VALUES ('price_revision', $1)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                &values![&book.revision().to_be_bytes()],
-            )?;
+            meta::set(db, PRICE_REVISION, &book.revision().to_be_bytes())?;
         }
         Ok(prices)
     }
@@ -104,17 +101,11 @@ impl Prices {
     }
 }
 
-/// The statement that reads the present revision.
-pub(super) const PRESENT: &str = "SELECT value FROM meta WHERE name = 'price_revision'";
-
-/// The revision in the rows of [`PRESENT`].
-pub(super) fn revision_of(rows: &[sql::Row]) -> sql::Result<Option<u64>> {
-    let bytes = rows.first().map(|row| fixed("price_revision", row.blob(0)?)).transpose()?;
-    Ok(bytes.map(u64::from_be_bytes))
-}
+/// The present revision, in `meta`.
+pub(super) const PRICE_REVISION: &str = "price_revision";
 
 fn present_revision(db: &dyn Sql) -> sql::Result<Option<u64>> {
-    revision_of(&db.query(PRESENT, &[])?)
+    Ok(meta::read(db, PRICE_REVISION)?.map(u64::from_be_bytes))
 }
 
 fn stored(db: &dyn Sql, revision: u64) -> sql::Result<Option<Arc<PriceBook>>> {

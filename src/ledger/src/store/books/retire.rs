@@ -4,8 +4,10 @@
 //! Nothing is dropped before its export is synced, and a hold goes together with its lines: whenever this is cut off, the books
 //! are whole, and what was exported and not yet dropped is exported again by the next run.
 
-use super::code::{corrupt, fixed, pack_ids, state, unpack, unpack_ids};
+use super::check::RETIRED_UNTIL;
+use super::code::{corrupt, pack_ids, state, unpack, unpack_ids};
 use super::journal::{INSERT_LINE, Line, select_line};
+use super::meta;
 use super::{allow_missing, sums};
 use crate::store::copy::sync_folder;
 use crate::store::place::{Place, PlaceError, now_ms, of_file};
@@ -275,7 +277,7 @@ impl Run<'_> {
         dropped: &mut Dropped,
     ) -> SqlResult<()> {
         // Also the lock against another that does the same, and what the journal of a file asks for before it lets go.
-        self.set_meta("retiring", &[])?;
+        meta::set(self.db, "retiring", &[])?;
         self.lock(holds)?;
         let mut gone: Vec<i64> = Vec::new();
         let mut numbers: Vec<i64> = Vec::new();
@@ -354,21 +356,9 @@ impl Run<'_> {
         self.db.execute_each(sql, &each)
     }
 
-    fn set_meta(&self, name: &str, value: &[u8]) -> SqlResult<()> {
-        self.db
-            .execute(
-                "INSERT INTO meta (name, value) VALUES ($1, $2)
-                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                &values![name, value],
-            )
-            .map(drop)
-    }
-
     fn raise_retired_until(&self) -> SqlResult<()> {
-        let rows = self.db.query("SELECT value FROM meta WHERE name = 'retired_until'", &[])?;
-        let before = rows.first().map(|row| fixed("retired_until", row.blob(0)?)).transpose()?;
-        let before = before.map_or(i64::MIN, i64::from_be_bytes);
-        self.set_meta("retired_until", &before.max(self.until).to_be_bytes())
+        let before = meta::number(self.db, RETIRED_UNTIL)?.unwrap_or(i64::MIN);
+        meta::set(self.db, RETIRED_UNTIL, &before.max(self.until).to_be_bytes())
     }
 }
 

@@ -4,12 +4,15 @@
 //! Holds made before `rolled_until` are in the sums, whatever becomes of them: whoever changes one takes it out before and
 //! puts it back after.
 
-use super::code::{Failure, fixed};
+use super::code::Failure;
 use super::memory::Books;
+use super::meta;
 use super::rows::HoldRow;
 use crate::store::sql::{self, Sql, values};
 use tollgate_domain::time::Timestamp;
 
+/// Until when holds are in the sums, in `meta`.
+pub(super) const ROLLED_UNTIL: &str = "rolled_until";
 /// How long a request is left alone: most have ended by then, and are summed once.
 const AGE_MS: i64 = 3_600_000;
 /// Holds that one sweep sums at most, so that it never holds up a batch.
@@ -48,9 +51,9 @@ impl Books<'_> {
     /// Until when holds are in the sums. Where others write, too, it stays so until this transaction ends.
     pub(super) fn rolled_until(&self, to_change: bool) -> sql::Result<Timestamp> {
         let statement = match (self.db.is_shared(), to_change) {
-            (false, _) => "SELECT value FROM meta WHERE name = 'rolled_until'",
-            (true, false) => "SELECT value FROM meta WHERE name = 'rolled_until' FOR SHARE",
-            (true, true) => "SELECT value FROM meta WHERE name = 'rolled_until' FOR UPDATE",
+            (false, _) => meta::READ,
+            (true, false) => "SELECT value FROM meta WHERE name = $1 FOR SHARE",
+            (true, true) => "SELECT value FROM meta WHERE name = $1 FOR UPDATE",
         };
         read_rolled(self.db, statement)
     }
@@ -94,26 +97,19 @@ impl Books<'_> {
             add_holds!("created_at >= $2 AND created_at < $3"),
             &values![1_i64, from.unix_ms(), until.unix_ms()],
         )?;
-        self.db.execute(
-            "INSERT INTO meta (name, value) VALUES ('rolled_until', $1)
-             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            &values![&until.unix_ms().to_be_bytes()],
-        )?;
+        meta::set(self.db, ROLLED_UNTIL, &until.unix_ms().to_be_bytes())?;
         Ok(limit.is_some())
     }
 }
 
 /// Until when holds are in the sums, for who only reads.
 pub(super) fn rolled_until(db: &dyn Sql) -> sql::Result<Timestamp> {
-    read_rolled(db, "SELECT value FROM meta WHERE name = 'rolled_until'")
+    read_rolled(db, meta::READ)
 }
 
 fn read_rolled(db: &dyn Sql, statement: &str) -> sql::Result<Timestamp> {
-    let rows = db.query(statement, &[])?;
-    match rows.first() {
-        Some(row) => Ok(Timestamp::new(i64::from_be_bytes(fixed("rolled_until", row.blob(0)?)?))),
-        None => Ok(Timestamp::new(i64::MIN)),
-    }
+    let rolled = meta::value(ROLLED_UNTIL, &db.query(statement, &values![ROLLED_UNTIL])?)?;
+    Ok(Timestamp::new(rolled.map_or(i64::MIN, i64::from_be_bytes)))
 }
 
 /// A half-open span of Unix milliseconds.

@@ -1,9 +1,11 @@
 //! What the ledger does by itself: it makes what every ledger finds at its start, expires, sums, forgets.
 
 use super::check::gap;
-use super::code::{Failure, corrupt, fixed};
+use super::code::{Failure, corrupt};
 use super::memory::{Books, Epoch};
+use super::meta;
 use super::prices::Prices;
+use super::sums::ROLLED_UNTIL;
 use super::{Settings, StartError};
 use crate::clock::Clock;
 use crate::store::clock_check;
@@ -40,9 +42,8 @@ pub(super) fn begin(db: &dyn Sql, settings: &Settings, clock: &Clock) -> Result<
     getrandom::fill(&mut fresh).map_err(|error| StartError::Database(format!("no random bytes: {error}")))?;
     let once = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     db.execute(once, &values!["epoch", &fresh])?;
-    db.execute(once, &values!["rolled_until", &i64::MIN.to_be_bytes()])?;
-    let epoch = db.query("SELECT value FROM meta WHERE name = 'epoch'", &[])?;
-    let epoch = fixed("epoch", epoch.first().ok_or_else(|| corrupt("epoch"))?.blob(0)?)?;
+    db.execute(once, &values![ROLLED_UNTIL, &i64::MIN.to_be_bytes()])?;
+    let epoch = meta::read(db, "epoch")?.ok_or_else(|| corrupt("epoch"))?;
     Ok((epoch, Prices::begin(db, &settings.book)?))
 }
 
@@ -89,10 +90,7 @@ impl Books<'_> {
     /// Writes something, to know whether that works again.
     pub(super) fn probe(&mut self) -> sql::Result<()> {
         let now = self.now().unix_ms().to_be_bytes();
-        self.write(
-            "INSERT INTO meta (name, value) VALUES ('probe', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            &values![&now],
-        )
+        self.write(meta::SET, &values!["probe", &now])
     }
 
     /// Ends the accounts of sessions of which nothing was heard for long. Their balances stay, and one that speaks again goes on.
