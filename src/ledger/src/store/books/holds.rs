@@ -341,11 +341,7 @@ impl Books<'_> {
 
     /// Writes an end, and keeps the sums of what is long past true.
     fn end(&mut self, id: HoldId, row: HoldRow, closing: &Closing<'_>) -> Result<(), Failure> {
-        let summed = self.take_from_sums(&row)?;
-        self.close(&row, closing)?;
-        if summed {
-            self.add_to_sums(&row)?;
-        }
+        self.change_summed(&row, |books| books.close(&row, closing))?;
         self.put_back(id, row);
         Ok(())
     }
@@ -368,11 +364,8 @@ impl Books<'_> {
         let balances = self.balances_that_count(&row)?;
         let entry = Entry { posted, growth: posted, ..Entry::new(Kind::Correct, now, row.hold, &balances) };
         let overrun = self.record(entry)?;
-        let summed = self.take_from_sums(&row)?;
-        self.charge_instead(&row, cost, row.overrun.max(overrun))?;
-        if summed {
-            self.add_to_sums(&row)?;
-        }
+        let overrun = row.overrun.max(overrun);
+        self.change_summed(&row, |books| books.charge_instead(&row, cost, overrun))?;
         Ok(before)
     }
 

@@ -58,17 +58,18 @@ impl Books<'_> {
         read_rolled(self.db, statement)
     }
 
-    /// Takes a hold that is about to change out of the sums, and says whether it was there.
-    pub(super) fn take_from_sums(&mut self, row: &HoldRow) -> Result<bool, Failure> {
+    /// Changes a hold; where it is in the sums, it is taken out before and put back after.
+    pub(super) fn change_summed(
+        &mut self,
+        row: &HoldRow,
+        change: impl FnOnce(&mut Self) -> sql::Result<()>,
+    ) -> Result<(), Failure> {
         let young = row.created_at > self.now().plus_ms(-AGE_MS / 2);
         if young || row.created_at >= self.rolled_until(false)? {
-            return Ok(false);
+            return Ok(change(self)?);
         }
         self.change_sums(row, -1)?;
-        Ok(true)
-    }
-
-    pub(super) fn add_to_sums(&mut self, row: &HoldRow) -> Result<(), Failure> {
+        change(self)?;
         self.change_sums(row, 1)
     }
 
