@@ -11,6 +11,7 @@ mod operated;
 mod place;
 pub mod postgres;
 mod record;
+mod row_statement;
 mod sql;
 pub mod sqlite;
 mod tables;

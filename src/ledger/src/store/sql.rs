@@ -18,10 +18,12 @@ pub(crate) enum Value<'a> {
     Ints(&'a [i64]),
     /// `= ANY ($1)`. PostgreSQL only.
     Blobs(&'a [&'a [u8]]),
+    /// A column of many rows. PostgreSQL only.
+    List(&'a [Value<'a>]),
 }
 
 /// A value of a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Cell {
     Null,
     /// Flags, too, in SQLite.
@@ -138,7 +140,9 @@ impl Row {
 
     pub(crate) fn flag(&self, index: usize) -> Result<bool> {
         match self.cell(index) {
-            Cell::Int(value) => Ok(*value != 0),
+            // Another number would read as the same flag, and no checksum would tell the two apart.
+            Cell::Int(0) => Ok(false),
+            Cell::Int(1) => Ok(true),
             Cell::Flag(value) => Ok(*value),
             other => Err(unexpected("a flag", index, other)),
         }

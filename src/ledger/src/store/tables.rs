@@ -245,7 +245,7 @@ pub(super) fn row_digest(table: &Table, row: &Row) -> SqlResult<u128> {
             Value::Flag(value) => (2, &[u8::from(*value)]),
             Value::Text(value) => (3, value.as_bytes()),
             Value::Blob(value) => (4, value),
-            Value::Null | Value::Ints(_) | Value::Blobs(_) => (0, &[]),
+            Value::Null | Value::Ints(_) | Value::Blobs(_) | Value::List(_) => (0, &[]),
         };
         sum.update([kind]);
         sum.update((bytes.len() as u64).to_be_bytes());

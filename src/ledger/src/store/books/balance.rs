@@ -1,8 +1,10 @@
 //! Balance rows: what an account spent and holds in one window.
 
 use super::code::{corrupt, instant, money, parsed};
+use crate::store::row_statement::{RowStatement, Type};
 use crate::store::sql::{self, Row, Sql, values};
 use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
@@ -86,6 +88,20 @@ impl Balance {
         i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
     }
 }
+
+/// Writes what has changed of a balance.
+pub(super) static CHANGE_BALANCE: LazyLock<RowStatement> = LazyLock::new(|| {
+    RowStatement::update(
+        "balance",
+        &[
+            ("posted", Type::Int),
+            ("pending", Type::Int),
+            ("charged_at", Type::Int),
+            ("checksum", Type::Int),
+            ("balance", Type::Int),
+        ],
+    )
+});
 
 /// Where a balance stands, or would stand.
 pub(super) struct NewBalance<'a> {

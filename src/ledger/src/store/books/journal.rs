@@ -4,8 +4,10 @@ use super::code::{Failure, classes, pack, pack_ids};
 use super::limits::LimitNow;
 use super::memory::Books;
 use crate::store::StoreError;
+use crate::store::row_statement::{RowStatement, Type};
 use crate::store::sql::{self, Row, Value, values};
 use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
@@ -116,13 +118,30 @@ impl Books<'_> {
             estimated: entry.estimated,
             overrun: overrun.get(),
         };
-        self.write(INSERT_LINE, &line.values())
+        self.write_row(&INSERT_LINE, &line.values())
     }
 }
 
-pub(super) const INSERT_LINE: &str =
-    "INSERT INTO entry (entry, at, kind, hold, balances, posted, pending, model, usage, estimated, overrun, checksum)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+/// Writes a line.
+pub(super) static INSERT_LINE: LazyLock<RowStatement> = LazyLock::new(|| {
+    RowStatement::insert(
+        "entry",
+        &[
+            ("entry", Type::Int),
+            ("at", Type::Int),
+            ("kind", Type::Text),
+            ("hold", Type::Int),
+            ("balances", Type::Blob),
+            ("posted", Type::Int),
+            ("pending", Type::Int),
+            ("model", Type::Text),
+            ("usage", Type::Blob),
+            ("estimated", Type::Flag),
+            ("overrun", Type::Int),
+            ("checksum", Type::Int),
+        ],
+    )
+});
 
 /// An entry as it stands in its row, without the checksum.
 pub(super) struct Line<'a> {

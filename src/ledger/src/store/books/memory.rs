@@ -2,15 +2,17 @@
 //! transaction fails; then it forgets everything and reads again. Where others write, too, it remembers for one transaction only,
 //! and what can change is locked first.
 
-use super::balance::{Balance, NewBalance};
+use super::balance::{Balance, CHANGE_BALANCE, NewBalance};
 use super::charges::TagAccounts;
 use super::code::{Failure, corrupt, instant};
 use super::keys::{Charged, Key, load_charged, load_key};
 use super::prices::Prices;
 use super::rates::Rating;
 use super::rows::HoldRow;
+use super::writes::Writes;
 use crate::clock::Clock;
 use crate::store::StoreError;
+use crate::store::row_statement::RowStatement;
 use crate::store::sql::{self, Sql, Value, values};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -96,7 +98,7 @@ pub(super) struct Memory {
     pub(super) owners: HashMap<i64, i64>,
     numbers: Numbers,
     /// What is still to be written; where others write, too: then it is sent at once.
-    writes: Vec<(&'static str, Vec<Owned>)>,
+    writes: Writes,
 }
 
 /// The balance of a count, as long as the account's counts are those of this revision.
@@ -105,42 +107,6 @@ struct Current {
     revision: i64,
     period: Period,
     balance: i64,
-}
-
-/// A parameter that lasts.
-#[derive(Debug)]
-enum Owned {
-    Null,
-    Int(i64),
-    Flag(bool),
-    Text(String),
-    Blob(Vec<u8>),
-    Ints(Vec<i64>),
-}
-
-impl Owned {
-    fn of(value: &Value<'_>) -> Self {
-        match value {
-            Value::Int(value) => Self::Int(*value),
-            Value::Flag(value) => Self::Flag(*value),
-            Value::Text(value) => Self::Text((*value).to_owned()),
-            Value::Blob(value) => Self::Blob(value.to_vec()),
-            Value::Ints(values) => Self::Ints(values.to_vec()),
-            // Lists of bytes are never written.
-            Value::Null | Value::Blobs(_) => Self::Null,
-        }
-    }
-
-    fn as_value(&self) -> Value<'_> {
-        match self {
-            Self::Null => Value::Null,
-            Self::Int(value) => Value::Int(*value),
-            Self::Flag(value) => Value::Flag(*value),
-            Self::Text(value) => Value::Text(value),
-            Self::Blob(value) => Value::Blob(value),
-            Self::Ints(values) => Value::Ints(values),
-        }
-    }
 }
 
 /// Which numbers come next, and the time of the latest entry.
@@ -157,9 +123,6 @@ struct Block {
     next: i64,
     end: i64,
 }
-
-/// Stands in a list of moments for none, as it does in a checksum.
-const NEVER: i64 = -1;
 
 /// How many numbers a sequence gives at once.
 const BLOCK: i64 = 1_000;
@@ -225,7 +188,7 @@ impl Memory {
             tombstones: HashMap::new(),
             owners: HashMap::new(),
             numbers,
-            writes: Vec::new(),
+            writes: Writes::default(),
         }
     }
 
@@ -365,10 +328,23 @@ impl Books<'_> {
     /// [`send`](Self::send).
     pub(super) fn write(&mut self, sql: &'static str, params: &[Value<'_>]) -> sql::Result<()> {
         if self.db.is_shared() {
-            self.memory.writes.push((sql, params.iter().map(Owned::of).collect()));
+            self.memory.writes.add(sql, params);
             return Ok(());
         }
         self.db.execute(sql, params).map(drop)
+    }
+
+    /// As [`write`](Self::write), for one row, which may be sent together with others of its kind.
+    pub(super) fn write_row(
+        &mut self,
+        statement: &'static RowStatement,
+        params: &[Value<'_>],
+    ) -> sql::Result<()> {
+        if self.db.is_shared() {
+            self.memory.writes.add_row(statement, params);
+            return Ok(());
+        }
+        self.db.execute(statement.one(), params).map(drop)
     }
 
     /// Sends what is still to be written.
@@ -377,11 +353,7 @@ impl Books<'_> {
             return Ok(());
         }
         let writes = std::mem::take(&mut self.memory.writes);
-        let params: Vec<Vec<Value<'_>>> =
-            writes.iter().map(|(_, owned)| owned.iter().map(Owned::as_value).collect()).collect();
-        let statements: Vec<(&str, &[Value<'_>])> =
-            writes.iter().zip(&params).map(|((sql, _), params)| (*sql, params.as_slice())).collect();
-        self.db.query_all(&statements).map(drop)
+        writes.send(|statements| self.db.query_all(statements)).map(drop)
     }
 
     /// Remembers a hold: most end soon, and need not be read again.
@@ -526,11 +498,7 @@ impl Books<'_> {
 
     /// Writes what has changed: each row once in a transaction, however many holds it carries.
     pub(super) fn flush(&mut self) -> sql::Result<()> {
-        if self.db.is_shared() {
-            self.flush_balances_at_once()?
-        } else {
-            self.flush_balances()?
-        }
+        self.flush_balances()?;
         self.flush_rates()?;
         self.send()?;
         if !self.db.is_shared() {
@@ -543,37 +511,15 @@ impl Books<'_> {
         for id in std::mem::take(&mut self.memory.changed) {
             let Some(balance) = self.memory.balances.get_mut(&id) else { continue };
             balance.changed = false;
-            let (posted, pending) = (balance.posted.get(), balance.pending.get());
-            let (charged_at, checksum) = (balance.charged_at, balance.checksum());
-            self.write(
-                "UPDATE balance SET posted = $1, pending = $2, charged_at = $3, checksum = $4 WHERE balance = $5",
-                &values![posted, pending, charged_at, checksum, id],
-            )?;
+            let row = values![
+                balance.posted.get(),
+                balance.pending.get(),
+                balance.charged_at,
+                balance.checksum(),
+                id,
+            ];
+            self.write_row(&CHANGE_BALANCE, &row)?;
         }
         Ok(())
-    }
-
-    /// By one statement: a batch changes several balances for each of its holds, while other ledgers wait for the locks. Their order
-    /// does not matter, because whoever changes a balance has its account's lock.
-    fn flush_balances_at_once(&mut self) -> sql::Result<()> {
-        let mut columns: [Vec<i64>; 5] = Default::default();
-        for id in std::mem::take(&mut self.memory.changed) {
-            let Some(balance) = self.memory.balances.get_mut(&id) else { continue };
-            balance.changed = false;
-            let charged_at = balance.charged_at.unwrap_or(NEVER);
-            let row = [id, balance.posted.get(), balance.pending.get(), charged_at, balance.checksum()];
-            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
-        }
-        if columns.iter().all(Vec::is_empty) {
-            return Ok(());
-        }
-        self.write(
-            "UPDATE balance SET posted = now.posted, pending = now.pending, charged_at = nullif(now.charged_at, -1),
-                 checksum = now.checksum
-             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-                 AS now (balance, posted, pending, charged_at, checksum)
-             WHERE balance.balance = now.balance",
-            &columns.each_ref().map(|column| Value::Ints(column)),
-        )
     }
 }

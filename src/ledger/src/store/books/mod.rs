@@ -25,6 +25,7 @@ mod spend;
 mod sums;
 mod tending;
 mod worker;
+mod writes;
 
 pub use check::Audit;
 pub(crate) use check::{CheckError, allow_missing, at_start as check_at_start, verify};

@@ -5,10 +5,16 @@ use super::memory::Books;
 use super::rows::HoldRow;
 use crate::rules::admission::denied;
 use crate::store::HoldState;
+use crate::store::row_statement::{RowStatement, Type};
 use crate::store::sql::{self, values};
+use std::sync::LazyLock;
 use tollgate_domain::hold::{DenialReason, HoldAsk, HoldDenied};
 use tollgate_domain::rate::{Rate, RateKind, RateNow};
 use tollgate_domain::time::Timestamp;
+
+/// Writes how far a rate is.
+static CHANGE_RATE: LazyLock<RowStatement> =
+    LazyLock::new(|| RowStatement::update("rate", &[("state", Type::Int), ("rate", Type::Int)]));
 
 /// One rate row.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +134,7 @@ impl Books<'_> {
         });
         let changed: Vec<(i64, i64)> = changed.collect();
         for (row, state) in changed {
-            self.write("UPDATE rate SET state = $1 WHERE rate = $2", &values![state, row])?;
+            self.write_row(&CHANGE_RATE, &values![state, row])?;
         }
         Ok(())
     }

@@ -346,7 +346,7 @@ impl Run<'_> {
             sum.lines.iter().map(line)
         });
         let each: Vec<Vec<Value<'_>>> = lines.map(|line| line.values().to_vec()).collect();
-        self.db.execute_each(INSERT_LINE, &each)?;
+        self.db.execute_each(INSERT_LINE.one(), &each)?;
         dropped.carried.extend(sums);
         Ok(())
     }
@@ -412,7 +412,7 @@ fn object(table: &Table, row: &Row) -> SqlResult<Map<String, Json>> {
                 unpack(bytes).ok_or_else(|| corrupt("list"))?.into()
             }
             Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
-            Value::Null | Value::Ints(_) | Value::Blobs(_) => Json::Null,
+            Value::Null | Value::Ints(_) | Value::Blobs(_) | Value::List(_) => Json::Null,
         };
         object.insert(column.to_owned(), json);
     }

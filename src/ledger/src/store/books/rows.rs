@@ -8,8 +8,10 @@ use super::keys::OwnerRows;
 use super::memory::Books;
 use crate::rules::charge::Terms;
 use crate::store::HoldState;
+use crate::store::row_statement::{RowStatement, Type};
 use crate::store::sql::{self, Row, Sql, values};
 use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
 use tollgate_domain::api::Api;
 use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{DenialReason, HoldAsk};
@@ -54,6 +56,95 @@ macro_rules! select_hold {
     };
 }
 pub(super) use select_hold;
+
+/// Writes what changes while a hold is open.
+static KEEP_OPEN: LazyLock<RowStatement> = LazyLock::new(|| {
+    RowStatement::update(
+        "hold",
+        &[
+            ("amount", Type::Int),
+            ("overrun", Type::Int),
+            ("expires_at", Type::Int),
+            ("sequence", Type::Int),
+            ("input", Type::Int),
+            ("cache_read", Type::Int),
+            ("cache_write_5m", Type::Int),
+            ("cache_write_1h", Type::Int),
+            ("output", Type::Int),
+            ("web_searches", Type::Int),
+            ("hold", Type::Int),
+        ],
+    )
+});
+
+/// Writes what an ended hold is charged.
+static CHARGE_INSTEAD: LazyLock<RowStatement> = LazyLock::new(|| {
+    RowStatement::update("hold", &[("posted", Type::Int), ("overrun", Type::Int), ("hold", Type::Int)])
+});
+
+/// Writes how a hold has ended.
+static CLOSE: LazyLock<RowStatement> = LazyLock::new(|| {
+    RowStatement::update(
+        "hold",
+        &[
+            ("state", Type::Int),
+            ("posted", Type::Int),
+            ("overrun", Type::Int),
+            ("sequence", Type::Int),
+            ("priced_model", Type::Text),
+            ("estimated", Type::Flag),
+            ("end_reason", Type::Text),
+            ("status", Type::Int),
+            ("first_byte_at", Type::Int),
+            ("ended_at", Type::Int),
+            ("input", Type::Int),
+            ("cache_read", Type::Int),
+            ("cache_write_5m", Type::Int),
+            ("cache_write_1h", Type::Int),
+            ("output", Type::Int),
+            ("web_searches", Type::Int),
+            ("hold", Type::Int),
+        ],
+    )
+});
+
+/// Makes a hold.
+static INSERT_HOLD: LazyLock<RowStatement> = LazyLock::new(|| {
+    RowStatement::insert(
+        "hold",
+        &[
+            ("hold", Type::Int),
+            ("id", Type::Blob),
+            ("state", Type::Int),
+            ("digest", Type::Blob),
+            ("key", Type::Int),
+            ("organization", Type::Int),
+            ("team", Type::Int),
+            ("\"user\"", Type::Int),
+            ("model", Type::Text),
+            ("provider", Type::Text),
+            ("api", Type::Text),
+            ("fallback_models", Type::Text),
+            ("bounds", Type::Blob),
+            ("service_tier", Type::Text),
+            ("speed", Type::Text),
+            ("inference_geo", Type::Text),
+            ("tags", Type::Text),
+            ("session", Type::Text),
+            ("end_user", Type::Text),
+            ("client", Type::Text),
+            ("price_revision", Type::Int),
+            ("balances", Type::Blob),
+            ("amount", Type::Int),
+            ("would_deny", Type::Text),
+            ("created_at", Type::Int),
+            ("expires_at", Type::Int),
+            ("binding_tags", Type::Int),
+            ("rates", Type::Blob),
+            ("tags_digest", Type::Int),
+        ],
+    )
+});
 
 impl HoldRow {
     pub(super) fn find(db: &dyn Sql, id: &HoldId) -> sql::Result<Option<Self>> {
@@ -129,10 +220,8 @@ impl Books<'_> {
     pub(super) fn keep_open(&mut self, row: &HoldRow) -> sql::Result<()> {
         let [input, cache_read, cache_write_5m, cache_write_1h, output, web_searches] =
             columns(row.usage.as_ref());
-        self.write(
-            "UPDATE hold SET amount = $1, overrun = $2, expires_at = $3, sequence = $4, input = $5, cache_read = $6,
-                 cache_write_5m = $7, cache_write_1h = $8, output = $9, web_searches = $10
-             WHERE hold = $11",
+        self.write_row(
+            &KEEP_OPEN,
             &values![
                 row.terms.amount.get(),
                 row.overrun.get(),
@@ -156,21 +245,15 @@ impl Books<'_> {
         posted: Nanodollars,
         overrun: Nanodollars,
     ) -> sql::Result<()> {
-        self.write(
-            "UPDATE hold SET posted = $1, overrun = $2 WHERE hold = $3",
-            &values![posted.get(), overrun.get(), row.hold],
-        )
+        self.write_row(&CHARGE_INSTEAD, &values![posted.get(), overrun.get(), row.hold])
     }
 
     /// Writes how the hold has ended.
     pub(super) fn close(&mut self, row: &HoldRow, closing: &Closing<'_>) -> sql::Result<()> {
         let [input, cache_read, cache_write_5m, cache_write_1h, output, web_searches] =
             columns(row.usage.as_ref());
-        self.write(
-            "UPDATE hold SET state = $1, posted = $2, overrun = $3, sequence = $4, priced_model = $5, estimated = $6,
-                 end_reason = $7, status = $8, first_byte_at = $9, ended_at = $10, input = $11, cache_read = $12,
-                 cache_write_5m = $13, cache_write_1h = $14, output = $15, web_searches = $16
-             WHERE hold = $17",
+        self.write_row(
+            &CLOSE,
             &values![
                 state_code(row.state),
                 row.posted.get(),
@@ -236,15 +319,12 @@ impl NewHold<'_> {
         let tags: Vec<&str> = self.tags.iter().map(|tag| tag.as_str()).collect();
         let tags = (!tags.is_empty()).then(|| json_list(&tags));
         let rates = (!self.rates.is_empty()).then(|| pack_rates(&self.rates));
-        books.write(
-            r#"INSERT INTO hold (hold, id, state, digest, key, organization, team, "user", model, provider, api,
-                 fallback_models, bounds, service_tier, speed, inference_geo, tags, session, end_user, client,
-                 price_revision, balances, amount, would_deny, created_at, expires_at, binding_tags, rates, tags_digest)
-             VALUES ($1, $2, 0, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                 $21, $22, $23, $24, $25, $26, $27, $28)"#,
+        books.write_row(
+            &INSERT_HOLD,
             &values![
                 self.hold,
                 ask.id.as_bytes(),
+                state_code(HoldState::Pending),
                 ask.key.as_bytes(),
                 self.owners.key,
                 self.owners.organization,
@@ -325,7 +405,7 @@ pub(super) fn api(text: &str) -> sql::Result<Api> {
 }
 
 /// The beginning of the SHA-256 of a text.
-fn digest_of(text: &str) -> i64 {
+pub(super) fn digest_of(text: &str) -> i64 {
     let digest: [u8; 32] = Sha256::digest(text).into();
     i64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
 }

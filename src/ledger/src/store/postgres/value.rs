@@ -39,6 +39,9 @@ impl ToSql for Parameter<'_> {
             (Value::Blob(value), Type::BYTEA) => value.to_sql(wanted, out),
             (Value::Ints(values), Type::INT8_ARRAY) => values.to_sql(wanted, out),
             (Value::Blobs(values), Type::BYTEA_ARRAY) => values.to_sql(wanted, out),
+            (Value::List(values), _) if matches!(wanted.kind(), Kind::Array(_)) => {
+                values.iter().map(|value| Parameter(*value)).collect::<Vec<_>>().to_sql(wanted, out)
+            }
             _ => Err(Box::new(unfitting())),
         }
     }
@@ -61,6 +64,7 @@ fn name_of(value: &Value<'_>) -> &'static str {
         Value::Blob(_) => "bytes",
         Value::Ints(_) => "a list of numbers",
         Value::Blobs(_) => "a list of bytes",
+        Value::List(_) => "a list",
     }
 }
 

@@ -41,7 +41,7 @@ impl ToSql for Value<'_> {
             Self::Flag(value) => ValueRef::Integer(value.into()),
             Self::Text(value) => ValueRef::Text(value.as_bytes()),
             Self::Blob(value) => ValueRef::Blob(value),
-            Self::Ints(_) | Self::Blobs(_) => {
+            Self::Ints(_) | Self::Blobs(_) | Self::List(_) => {
                 return Err(rusqlite::Error::ToSqlConversionFailure("SQLite has no lists".into()));
             }
         };
