@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::NoTls;
 use tollgate_ledger::store::postgres::{self, Config};
-use tollgate_ledger::store::{BooksStore, Keeper, Settings};
+use tollgate_ledger::store::{BooksStore, Keeper, Place, Settings};
 
 pub(crate) struct Postgres {
     /// How the database is reached.
@@ -39,6 +39,10 @@ impl Backend for Postgres {
     async fn close(&mut self, store: Arc<BooksStore>) {
         drop(store);
         assert!(self.keeper.take().unwrap().closed(Duration::from_secs(10)).await);
+    }
+
+    fn place(&self) -> Place {
+        Place::Postgres(Box::new(self.config()))
     }
 
     async fn check(&self) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tollgate_domain::price::PriceBook;
 use tollgate_ledger::store::sqlite::{self, OpenError};
-use tollgate_ledger::store::{BooksStore, Keeper, Settings};
+use tollgate_ledger::store::{BooksStore, Keeper, Place, Settings};
 
 pub(crate) struct Sqlite {
     folder: TempDir,
@@ -39,6 +39,10 @@ impl Backend for Sqlite {
     async fn close(&mut self, store: Arc<BooksStore>) {
         drop(store);
         assert!(self.keeper.take().unwrap().closed(Duration::from_secs(5)).await);
+    }
+
+    fn place(&self) -> Place {
+        Place::Sqlite(self.path())
     }
 
     async fn check(&self) {

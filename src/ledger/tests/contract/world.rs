@@ -17,7 +17,7 @@ use tollgate_domain::window::Window;
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
     AccountChange, AccountRecord, AccountRef, AccountSpec, BooksStore, Credential, Found, LimitSpec,
-    NewAccount, Owners, Page, Settings, SpendFilter, SpendRecord, Store,
+    NewAccount, Owners, Page, Place, Settings, SpendFilter, SpendRecord, Store,
 };
 
 /// A way to open a store.
@@ -35,6 +35,8 @@ pub(crate) trait Backend: Sized {
     fn close(&mut self, store: Arc<BooksStore>) -> impl Future<Output = ()> + Send;
     /// Checks the books with eyes of its own: every balance is the sum of the entries that name it, and so on.
     fn check(&self) -> impl Future<Output = ()>;
+    /// Where they are.
+    fn place(&self) -> Place;
 }
 
 /// `m` costs 1,000 nano-dollars a token in and 2,000 out; `dear` ten times that; `c` has tiers and web searches.
@@ -201,6 +203,9 @@ impl<B: Backend> World<B> {
 
     pub(crate) async fn check(&mut self) {
         self.backend.check().await;
+        let place = self.backend.place();
+        let audit = tokio::task::spawn_blocking(move || place.verify()).await.unwrap().unwrap();
+        assert!(audit.is_clean(), "{audit}");
     }
 
     pub(crate) fn advance(&self, ms: i64) {

@@ -1,14 +1,17 @@
 //! Whether the books are what was written: each line and each balance by its checksum, and every balance by adding up.
 
+mod holds;
+mod sums;
+
 use super::balance::{Balance, select_balance};
-use super::code::{fixed, state, unpack_ids};
+use super::code::{fixed, unpack_ids};
 use super::journal::{Line, select_line};
 use super::meta;
-use crate::store::HoldState;
 use crate::store::sql::{self, Sql, SqlError, values};
-use std::collections::{BTreeMap, HashMap};
+use holds::{Accounts, Stories};
+use std::collections::HashMap;
 use std::fmt;
-use tollgate_domain::time::Timestamp;
+use tollgate_domain::price::PriceBook;
 
 /// The last line that a start has checked, in `meta`.
 const CHECKED_ENTRY: &str = "checked_entry";
@@ -85,27 +88,9 @@ pub(crate) fn at_start(db: &dyn Sql) -> Result<Audit, CheckError> {
     let mut report = Audit::default();
     let checked = meta::number(db, CHECKED_ENTRY)?.unwrap_or(0);
     let last = each_entry(db, checked, &mut report, |_, _| Ok(()))?;
-    let open = db
-        .query("SELECT amount, balances FROM hold WHERE state = 0 AND expires_at > $1", &values![i64::MIN])?;
-    let mut pending: HashMap<i64, i64> = HashMap::new();
-    for row in &open {
-        for balance in unpack_ids(row.blob(1)?)? {
-            let sum = pending.entry(balance).or_default();
-            *sum = sum.saturating_add(row.int(0)?);
-        }
-    }
-    each_balance(db, &mut report, |number, balance, report| {
-        let held = pending.remove(&number).unwrap_or(0);
-        if balance.pending.get() != held {
-            report.fault(format!(
-                "balance {number}: pending is {}, its open holds are {held}",
-                balance.pending
-            ));
-        }
-    })?;
-    for balance in pending.into_keys() {
-        report.fault(format!("balance {balance}: an open hold names it, and it is not there"));
-    }
+    let mut open = OpenHolds::read(db)?;
+    each_balance(db, &mut report, |number, balance, report| open.compare(number, balance, report))?;
+    open.missing(&mut report);
     if !report.is_clean() {
         return Err(CheckError::Altered(report));
     }
@@ -113,41 +98,60 @@ pub(crate) fn at_start(db: &dyn Sql) -> Result<Audit, CheckError> {
     Ok(report)
 }
 
-/// What the lines about one hold add up to.
-#[derive(Clone, Copy, Default)]
-struct Story {
-    posted: i64,
-    pending: i64,
-    settled: u8,
-    voided: u8,
-    expired: u8,
+/// What the open holds add up to in each balance that they name.
+struct OpenHolds(HashMap<i64, i64>);
+
+impl OpenHolds {
+    fn read(db: &dyn Sql) -> sql::Result<Self> {
+        let open = db.query(
+            "SELECT amount, balances FROM hold WHERE state = 0 AND expires_at > $1",
+            &values![i64::MIN],
+        )?;
+        let mut pending: HashMap<i64, i64> = HashMap::new();
+        for row in &open {
+            for balance in unpack_ids(row.blob(1)?)? {
+                let sum = pending.entry(balance).or_default();
+                *sum = sum.saturating_add(row.int(0)?);
+            }
+        }
+        Ok(Self(pending))
+    }
+
+    fn compare(&mut self, number: i64, balance: &Balance, report: &mut Audit) {
+        let held = self.0.remove(&number).unwrap_or(0);
+        if balance.pending.get() != held {
+            let pending = balance.pending;
+            report.fault(format!("balance {number}: pending is {pending}, its open holds are {held}"));
+        }
+    }
+
+    /// Once every balance was compared.
+    fn missing(self, report: &mut Audit) {
+        for balance in self.0.into_keys() {
+            report.fault(format!("balance {balance}: an open hold names it, and it is not there"));
+        }
+    }
 }
 
 /// The whole journal, line by line, and everything that must follow from it.
 pub(crate) fn verify(db: &dyn Sql) -> sql::Result<Audit> {
     let mut report = Audit::default();
-    let mut sums: HashMap<i64, (i64, i64)> = HashMap::new();
-    let mut stories: HashMap<i64, Story> = HashMap::new();
+    let mut totals: HashMap<i64, (i64, i64)> = HashMap::new();
+    let mut stories = Stories::default();
     each_entry(db, 0, &mut report, |line, _| {
         for balance in unpack_ids(line.balances)? {
-            let sum = sums.entry(balance).or_default();
+            let sum = totals.entry(balance).or_default();
             *sum = (sum.0.wrapping_add(line.posted), sum.1.wrapping_add(line.pending));
         }
-        if let Some(hold) = line.hold {
-            let story = stories.entry(hold).or_default();
-            story.posted = story.posted.wrapping_add(line.posted);
-            story.pending = story.pending.wrapping_add(line.pending);
-            match line.kind {
-                "settle" => story.settled = story.settled.saturating_add(1),
-                "void" => story.voided = story.voided.saturating_add(1),
-                "expire" => story.expired = story.expired.saturating_add(1),
-                _ => {}
-            }
-        }
+        stories.add(line);
         Ok(())
     })?;
+    let mut open = OpenHolds::read(db)?;
+    let mut accounts = Accounts::default();
     each_balance(db, &mut report, |number, balance, report| {
-        let (posted, pending) = sums.remove(&number).unwrap_or_default();
+        accounts.of_balance.insert(number, balance.account);
+        open.compare(number, balance, report);
+        let (posted, pending) = totals.remove(&number).unwrap_or_default();
         if (balance.posted.get(), balance.pending.get()) != (posted, pending) {
             report.fault(format!(
                 "balance {number}: it says {} posted and {} pending, its entries say {posted} and {pending}",
@@ -156,14 +160,13 @@ pub(crate) fn verify(db: &dyn Sql) -> sql::Result<Audit> {
             ));
         }
     })?;
-    for balance in sums.into_keys() {
+    for balance in totals.into_keys() {
         report.fault(format!("balance {balance}: entries name it, and it is not there"));
     }
-    check_holds(db, &mut stories, &mut report)?;
-    for hold in stories.into_keys() {
-        report.fault(format!("hold {hold}: entries name it, and it is not there"));
-    }
-    check_sums(db, &mut report)?;
+    open.missing(&mut report);
+    stories.compare(db, accounts, &mut report)?;
+    sums::compare(db, &mut report)?;
+    check_prices(db, &mut report)?;
     Ok(report)
 }
 
@@ -236,101 +239,13 @@ fn each_balance(
     }
 }
 
-fn check_holds(db: &dyn Sql, stories: &mut HashMap<i64, Story>, report: &mut Audit) -> sql::Result<()> {
-    let mut last = i64::MIN;
-    loop {
-        let rows = db.query(
-            "SELECT hold, state, amount, posted FROM hold WHERE hold > $1 ORDER BY hold LIMIT $2",
-            &values![last, PAGE],
-        )?;
-        for row in &rows {
-            let (hold, amount, posted) = (row.int(0)?, row.int(2)?, row.int(3)?);
-            last = hold;
-            report.holds += 1;
-            let story = stories.remove(&hold).unwrap_or_default();
-            let state = state(row.int(1)?)?;
-            let pending = if state == HoldState::Pending { amount } else { 0 };
-            if (posted, pending) != (story.posted, story.pending) {
-                report.fault(format!(
-                    "hold {hold}: it says {posted} posted and {pending} pending, its entries say {} and {}",
-                    story.posted, story.pending
-                ));
-            }
-            let ends = (story.settled, story.voided, story.expired);
-            let right = match state {
-                HoldState::Pending => ends == (0, 0, 0),
-                // The late settle of an expired hold is a correction.
-                HoldState::Settled => matches!(ends, (1, 0, 0) | (0, 0, 1)),
-                HoldState::Voided => matches!(ends, (0, 1, 0 | 1)),
-                HoldState::Expired => ends == (0, 0, 1),
-            };
-            if !right {
-                let (settled, voided, expired) = ends;
-                report.fault(format!(
-                    "hold {hold}: it is {state:?}, and was settled {settled} times, voided {voided}, expired {expired}"
-                ));
-            }
+/// The price books, each by its revision, which is the digest of its text.
+fn check_prices(db: &dyn Sql, report: &mut Audit) -> sql::Result<()> {
+    for row in &db.query("SELECT revision, text FROM price_book", &[])? {
+        let revision = row.int(0)?.cast_unsigned();
+        if !PriceBook::parse(row.text(1)?).is_ok_and(|book| book.revision() == revision) {
+            report.fault(format!("price_book {}: it was altered", row.int(0)?));
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
-    }
-}
-
-/// The hours' sums against the holds, key by key. What was exported and dropped stays in the sums.
-fn check_sums(db: &dyn Sql, report: &mut Audit) -> sql::Result<()> {
-    let rolled = super::sums::rolled_until(db)?.unix_ms();
-    let from = meta::number(db, RETIRED_UNTIL)?.unwrap_or(i64::MIN);
-    let mut sums: HashMap<i64, i64> = HashMap::new();
-    let holds = db.query(
-        "SELECT key, CAST(sum(posted) AS BIGINT) FROM hold WHERE created_at >= $1 AND created_at < $2 GROUP BY key",
-        &values![from, rolled],
-    )?;
-    for row in &holds {
-        sums.insert(row.int(0)?, row.int(1)?);
-    }
-    let summed = db.query(
-        "SELECT key, CAST(sum(posted) AS BIGINT) FROM rollup WHERE hour >= $1 GROUP BY key",
-        &values![from],
-    )?;
-    let mut differing: Vec<i64> = Vec::new();
-    for row in &summed {
-        let (key, posted) = (row.int(0)?, row.int(1)?);
-        if posted != sums.remove(&key).unwrap_or(0) {
-            differing.push(key);
-        }
-    }
-    differing.extend(sums.into_iter().filter(|(_, posted)| *posted != 0).map(|(key, _)| key));
-    differing.sort_unstable();
-    for key in differing {
-        check_hours(db, key, from, rolled, report)?;
-    }
-    Ok(())
-}
-
-/// Names the hours in which the sums of an account are not those of its holds.
-fn check_hours(db: &dyn Sql, key: i64, from: i64, rolled: i64, report: &mut Audit) -> sql::Result<()> {
-    let mut hours: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
-    let held = db.query(
-        "SELECT created_at - created_at % 3600000, CAST(sum(posted) AS BIGINT) FROM hold
-         WHERE key = $1 AND created_at >= $2 AND created_at < $3 GROUP BY 1",
-        &values![key, from, rolled],
-    )?;
-    for row in &held {
-        hours.entry(row.int(0)?).or_default().0 = row.int(1)?;
-    }
-    let summed = db.query(
-        "SELECT hour, CAST(sum(posted) AS BIGINT) FROM rollup WHERE key = $1 AND hour >= $2 GROUP BY hour",
-        &values![key, from],
-    )?;
-    for row in &summed {
-        hours.entry(row.int(0)?).or_default().1 = row.int(1)?;
-    }
-    for (hour, (held, summed)) in hours.into_iter().filter(|(_, (held, summed))| held != summed) {
-        let hour = Timestamp::new(hour).to_rfc3339().unwrap_or_else(|| format!("{hour} ms"));
-        report.fault(format!(
-            "rollup of account {key}, hour {hour}: it says {summed} posted, the holds say {held}"
-        ));
     }
     Ok(())
 }

@@ -13,18 +13,17 @@ use tollgate_domain::time::Timestamp;
 
 /// Until when holds are in the sums, in `meta`.
 pub(super) const ROLLED_UNTIL: &str = "rolled_until";
+pub(super) const HOUR_MS: i64 = 3_600_000;
 /// How long a request is left alone: most have ended by then, and are summed once.
-const AGE_MS: i64 = 3_600_000;
+const AGE_MS: i64 = HOUR_MS;
 /// Holds that one sweep sums at most, so that it never holds up a batch.
 const HOLDS_MAX: i64 = 2_000;
 
-/// Adds `$1` times the holds that the rest of the statement names.
-macro_rules! add_holds {
+/// Sums `$1` times the holds that the rest of the statement names.
+macro_rules! sum_holds {
     ($rest:literal) => {
         concat!(
-            r#"INSERT INTO rollup (hour, key, organization, team, "user", model, priced_model, provider, tags, tags_digest, binding_tags,
-                 requests, posted, input, cache_read, cache_write_5m, cache_write_1h, output, web_searches)
-             SELECT created_at - created_at % 3600000, key, coalesce(organization, -1), coalesce(team, -1),
+            r#"SELECT created_at - created_at % 3600000, key, coalesce(organization, -1), coalesce(team, -1),
                  coalesce("user", -1), model, coalesce(priced_model, model), provider, coalesce(tags, ''), tags_digest, binding_tags,
                  CAST(sum(CASE WHEN state IN (1, 3) THEN CAST($1 AS BIGINT) ELSE 0 END) AS BIGINT),
                  CAST(sum(CAST($1 AS BIGINT) * posted) AS BIGINT),
@@ -36,8 +35,20 @@ macro_rules! add_holds {
                  CAST(sum(CAST($1 AS BIGINT) * coalesce(web_searches, 0)) AS BIGINT)
              FROM hold WHERE "#,
             $rest,
-            r#" GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-             ON CONFLICT (hour, key, organization, team, "user", model, priced_model, provider, tags_digest, binding_tags)
+            " GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
+        )
+    };
+}
+pub(super) use sum_holds;
+
+/// Adds `$1` times the holds that the rest of the statement names.
+macro_rules! add_holds {
+    ($rest:literal) => {
+        concat!(
+            r#"INSERT INTO rollup (hour, key, organization, team, "user", model, priced_model, provider, tags, tags_digest, binding_tags,
+                 requests, posted, input, cache_read, cache_write_5m, cache_write_1h, output, web_searches) "#,
+            sum_holds!($rest),
+            r#" ON CONFLICT (hour, key, organization, team, "user", model, priced_model, provider, tags_digest, binding_tags)
              DO UPDATE SET requests = rollup.requests + excluded.requests, posted = rollup.posted + excluded.posted,
                  input = rollup.input + excluded.input, cache_read = rollup.cache_read + excluded.cache_read,
                  cache_write_5m = rollup.cache_write_5m + excluded.cache_write_5m,
