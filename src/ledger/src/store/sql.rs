@@ -90,7 +90,7 @@ pub(crate) trait Sql {
         statements.iter().map(|(sql, params)| self.query(sql, params)).collect()
     }
 
-    /// Begins a transaction that will write.
+    /// Begins a transaction that will write. Where the database is far away, it begins with the first statement.
     fn begin(&self) -> Result<()>;
 
     /// Begins a transaction that only reads, and sees one moment.
@@ -98,6 +98,15 @@ pub(crate) trait Sql {
 
     /// Ends the transaction; once this returns, it is durable.
     fn commit(&self) -> Result<()>;
+
+    /// Runs the statements and commits: where the database is far away, all of it is sent at once, and nothing is committed where
+    /// one of them fails.
+    fn commit_after(&self, statements: &[(&str, &[Value<'_>])]) -> Result<()> {
+        for (sql, params) in statements {
+            self.execute(sql, params)?;
+        }
+        self.commit()
+    }
 
     /// Undoes the transaction, if one is open.
     fn rollback(&self) -> Result<()>;

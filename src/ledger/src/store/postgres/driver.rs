@@ -27,6 +27,8 @@ pub(crate) struct Postgres {
     runtime: Handle,
     connection: RefCell<Option<Connection>>,
     transaction: Mutable<Transaction>,
+    /// How a transaction begins that has begun for the caller only: it is sent together with the first query.
+    begin: Mutable<Option<&'static str>>,
 }
 
 /// Where the transaction stands.
@@ -41,7 +43,7 @@ enum Transaction {
 
 struct Connection {
     session: Session,
-    statements: HashMap<String, Statement>,
+    statements: RefCell<HashMap<String, Statement>>,
 }
 
 impl Postgres {
@@ -58,21 +60,48 @@ impl Postgres {
             runtime: runtime.clone(),
             connection: RefCell::new(Some(Connection::new(session))),
             transaction: Mutable::new(Transaction::None),
+            begin: Mutable::new(None),
         })
     }
 
     /// Does the work on the connection, and remembers how it went.
-    fn ask<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut Connection) -> std::result::Result<T, Failure>,
-    ) -> Result<T> {
+    fn ask<T>(&self, work: impl AsyncFn(&Connection) -> std::result::Result<T, Failure>) -> Result<T> {
         if let Transaction::Failed(kind) = self.transaction.get() {
             let why = "an earlier statement of the transaction failed".to_owned();
             return Err(SqlError { kind, why });
         }
-        let outcome = self.runtime.block_on(async {
-            let mut connection = self.connected().await?;
-            match tokio::time::timeout(self.patience.answer(), work(&mut connection)).await {
+        let begin = self.begin.take();
+        let had_connection = self.connection.borrow().is_some();
+        let outcome = match self.attempt(begin, &work) {
+            // It broke while nobody used it. Nothing was done, because nothing was committed: a second try is safe.
+            Err(_) if begin.is_some() && had_connection && self.connection.borrow().is_none() => {
+                self.attempt(begin, &work)
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(|failure: Failure| {
+            if self.transaction.get() == Transaction::Open {
+                self.transaction.set(Transaction::Failed(failure.error.kind));
+            }
+            failure.error
+        })
+    }
+
+    /// Does the work, and before it begins the transaction where it has not begun: both are sent at once.
+    fn attempt<T>(
+        &self,
+        begin: Option<&'static str>,
+        work: &impl AsyncFn(&Connection) -> std::result::Result<T, Failure>,
+    ) -> std::result::Result<T, Failure> {
+        self.runtime.block_on(async {
+            let connection = self.connected(begin.is_some()).await?;
+            let whole = async {
+                let Some(begin) = begin else { return work(&connection).await };
+                let begun = sent(async { Ok(connection.session.batch_execute(begin).await?) }).await;
+                let done = work(&connection).await;
+                answer(begun).await.and(done)
+            };
+            match tokio::time::timeout(self.patience.answer(), whole).await {
                 Ok(Ok(value)) => {
                     self.connection.replace(Some(connection));
                     Ok(value)
@@ -86,19 +115,14 @@ impl Postgres {
                     Err(Failure::lost("PostgreSQL does not answer"))
                 }
             }
-        });
-        outcome.map_err(|failure: Failure| {
-            if self.transaction.get() == Transaction::Open {
-                self.transaction.set(Transaction::Failed(failure.error.kind));
-            }
-            failure.error
         })
     }
 
-    /// The connection; outside a transaction a fresh one where there is none. Inside, none is as good as the one that is gone.
-    async fn connected(&self) -> std::result::Result<Connection, Failure> {
+    /// The connection; at the beginning of a transaction, or outside of one, a fresh one where there is none. Inside, none is as good
+    /// as the one that is gone.
+    async fn connected(&self, begins: bool) -> std::result::Result<Connection, Failure> {
         let present = self.connection.take();
-        if self.transaction.get() != Transaction::None {
+        if self.transaction.get() != Transaction::None && !begins {
             return present.ok_or_else(|| Failure::lost("the connection is gone"));
         }
         match present.filter(|connection| !connection.session.is_closed()) {
@@ -118,19 +142,32 @@ impl Postgres {
         }
     }
 
-    fn begin_as(&self, sql: &str) -> Result<()> {
+    fn begin_as(&self, sql: &'static str) -> Result<()> {
         if self.transaction.get() != Transaction::None {
             return Err(other("a transaction is open already"));
         }
-        let begin = || self.ask(async |connection| Ok(connection.session.batch_execute(sql).await?));
-        let had_connection = self.connection.borrow().is_some();
-        match begin() {
-            // It broke while nobody used it. Nothing has been done yet, so that a second try is safe.
-            Err(_) if had_connection && self.connection.borrow().is_none() => begin()?,
-            outcome => outcome?,
-        }
+        self.begin.set(Some(sql));
         self.transaction.set(Transaction::Open);
         Ok(())
+    }
+
+    /// Before what must not be done outside of the transaction, which a query may be: where it could not begin, its answer is
+    /// dropped.
+    fn begin_now(&self) -> Result<()> {
+        if self.begin.get().is_some() { self.ask(async |_| Ok(())) } else { Ok(()) }
+    }
+
+    /// Whether there is something to commit.
+    fn check_open(&self) -> Result<()> {
+        match self.transaction.get() {
+            Transaction::None => Err(other("no transaction is open")),
+            Transaction::Failed(kind) => {
+                self.rollback()?;
+                let why = "nothing was committed, because a statement of the transaction failed".to_owned();
+                Err(SqlError { kind, why })
+            }
+            Transaction::Open => Ok(()),
+        }
     }
 }
 
@@ -143,6 +180,7 @@ impl Sql for Postgres {
     }
 
     fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64> {
+        self.begin_now()?;
         self.ask(async |connection| {
             let statement = connection.prepared(sql).await?;
             connection.execute(&statement, params).await
@@ -153,10 +191,11 @@ impl Sql for Postgres {
         if each.is_empty() {
             return Ok(());
         }
+        self.begin_now()?;
         self.ask(async |connection| {
             let statement = connection.prepared(sql).await?;
-            let connection = &*connection;
-            in_order(each.iter().map(|params| connection.execute(&statement, params))).await.map(drop)
+            let calls = each.iter().map(|params| connection.execute(&statement, params));
+            in_order(calls).await.map(drop)
         })
     }
 
@@ -166,7 +205,6 @@ impl Sql for Postgres {
         }
         self.ask(async |connection| {
             let prepared = connection.all_prepared(statements.iter().map(|(sql, _)| *sql)).await?;
-            let connection = &*connection;
             let asks = prepared.iter().zip(statements);
             in_order(asks.map(|(statement, (_, params))| connection.query(statement, params))).await
         })
@@ -181,14 +219,11 @@ impl Sql for Postgres {
     }
 
     fn commit(&self) -> Result<()> {
-        match self.transaction.get() {
-            Transaction::None => return Err(other("no transaction is open")),
-            Transaction::Failed(kind) => {
-                self.rollback()?;
-                let why = "nothing was committed, because a statement of the transaction failed".to_owned();
-                return Err(SqlError { kind, why });
-            }
-            Transaction::Open => {}
+        self.check_open()?;
+        if self.begin.take().is_some() {
+            // Nothing was done in it.
+            self.transaction.set(Transaction::None);
+            return Ok(());
         }
         let outcome = self.ask(async |connection| connection.session.commit().await.map_err(ambiguous));
         // However it went, the server has ended it, or will never hear of it again.
@@ -196,8 +231,37 @@ impl Sql for Postgres {
         outcome
     }
 
+    fn commit_after(&self, statements: &[(&str, &[Value<'_>])]) -> Result<()> {
+        if statements.is_empty() {
+            return self.commit();
+        }
+        self.check_open()?;
+        self.begin_now()?;
+        let is_ended = Mutable::new(false);
+        let outcome = self.ask(async |connection| {
+            let prepared = connection.all_prepared(statements.iter().map(|(sql, _)| *sql)).await?;
+            let asks = prepared.iter().zip(statements);
+            let writes =
+                send(asks.map(|(statement, (_, params))| connection.execute(statement, params))).await;
+            if writes.is_refused {
+                return writes.answers().await.map(drop);
+            }
+            is_ended.set(true);
+            // Where one of the statements fails, the server makes a rollback of it.
+            let commit = sent(async { connection.session.commit().await }).await;
+            let written = writes.answers().await.map(drop);
+            let committed = answer(commit).await;
+            written.and(committed).map_err(ambiguous)
+        });
+        if is_ended.get() {
+            self.transaction.set(Transaction::None);
+        }
+        outcome
+    }
+
     fn rollback(&self) -> Result<()> {
-        if self.transaction.replace(Transaction::None) == Transaction::None {
+        let had_begun = self.begin.take().is_none();
+        if self.transaction.replace(Transaction::None) == Transaction::None || !had_begun {
             return Ok(());
         }
         // Without a connection, the server has undone it by itself, or will.
@@ -210,6 +274,7 @@ impl Sql for Postgres {
     }
 
     fn savepoint(&self) -> Result<()> {
+        self.begin_now()?;
         self.ask(async |connection| Ok(connection.session.batch_execute("SAVEPOINT step").await?))
     }
 
@@ -237,12 +302,12 @@ impl Sql for Postgres {
 
 impl Connection {
     fn new(session: Session) -> Self {
-        Self { session, statements: HashMap::new() }
+        Self { session, statements: RefCell::default() }
     }
 
-    async fn prepared(&mut self, sql: &str) -> std::result::Result<Statement, Failure> {
-        if let Some(statement) = self.statements.get(sql) {
-            return Ok(statement.clone());
+    async fn prepared(&self, sql: &str) -> std::result::Result<Statement, Failure> {
+        if let Some(statement) = self.known(sql) {
+            return Ok(statement);
         }
         let statement = self.session.prepare(sql).await?;
         self.remember(sql, &statement);
@@ -250,11 +315,10 @@ impl Connection {
     }
 
     async fn all_prepared<'a>(
-        &mut self,
+        &self,
         texts: impl Iterator<Item = &'a str> + Clone,
     ) -> std::result::Result<Vec<Statement>, Failure> {
-        let mut missing: Vec<&str> =
-            texts.clone().filter(|sql| !self.statements.contains_key(*sql)).collect();
+        let mut missing: Vec<&str> = texts.clone().filter(|sql| self.known(sql).is_none()).collect();
         missing.sort_unstable();
         missing.dedup();
         let session = &self.session;
@@ -269,11 +333,16 @@ impl Connection {
         Ok(all)
     }
 
-    fn remember(&mut self, sql: &str, statement: &Statement) {
-        if self.statements.len() >= STATEMENTS {
-            self.statements.clear();
+    fn known(&self, sql: &str) -> Option<Statement> {
+        self.statements.borrow().get(sql).cloned()
+    }
+
+    fn remember(&self, sql: &str, statement: &Statement) {
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() >= STATEMENTS {
+            statements.clear();
         }
-        self.statements.insert(sql.to_owned(), statement.clone());
+        statements.insert(sql.to_owned(), statement.clone());
     }
 
     async fn query(
@@ -302,32 +371,73 @@ fn read(row: &tokio_postgres::Row) -> std::result::Result<Row, Failure> {
     Ok(Row(cells.collect::<std::result::Result<Vec<Cell>, Failure>>()?))
 }
 
-/// Sends everything in this order before the first answer is awaited, and gives the answers, or the first failure.
+/// A call that has been sent, and whose answer is awaited later.
 ///
 /// A call of tokio-postgres is sent when it is first polled, and answers come in the order of what was sent.
+type Sent<F> = MaybeDone<Pin<Box<F>>>;
+
+async fn sent<T, F>(call: F) -> Sent<F>
+where
+    F: Future<Output = std::result::Result<T, Failure>>,
+{
+    let mut call = maybe_done(Box::pin(call));
+    poll_fn(|context| Poll::Ready(call.poll_unpin(context))).await.is_ready();
+    call
+}
+
+async fn answer<T, F>(mut call: Sent<F>) -> std::result::Result<T, Failure>
+where
+    F: Future<Output = std::result::Result<T, Failure>>,
+{
+    (&mut call).await;
+    Pin::new(&mut call).take_output().unwrap_or_else(|| Err(Failure::other("an answer was taken twice")))
+}
+
+/// Calls that have been sent in their order.
+struct AllSent<F: Future> {
+    calls: Vec<Sent<F>>,
+    /// The last of them was not even sent, nor was what would have followed.
+    is_refused: bool,
+}
+
+/// Sends everything in this order before the first answer is awaited.
+async fn send<T, F>(calls: impl Iterator<Item = F>) -> AllSent<F>
+where
+    F: Future<Output = std::result::Result<T, Failure>>,
+{
+    let mut all = AllSent { calls: Vec::new(), is_refused: false };
+    for call in calls {
+        let call = sent(call).await;
+        // What follows must not be done without it.
+        all.is_refused = matches!(call, MaybeDone::Done(Err(_)));
+        all.calls.push(call);
+        if all.is_refused {
+            break;
+        }
+    }
+    all
+}
+
+impl<T, F> AllSent<F>
+where
+    F: Future<Output = std::result::Result<T, Failure>>,
+{
+    /// The answers, or the first failure.
+    async fn answers(self) -> std::result::Result<Vec<T>, Failure> {
+        let mut answers = Vec::with_capacity(self.calls.len());
+        for call in self.calls {
+            answers.push(answer(call).await?);
+        }
+        Ok(answers)
+    }
+}
+
+/// Sends everything in this order, and gives the answers, or the first failure.
 async fn in_order<T, F>(calls: impl Iterator<Item = F>) -> std::result::Result<Vec<T>, Failure>
 where
     F: Future<Output = std::result::Result<T, Failure>>,
 {
-    let mut sent: Vec<MaybeDone<Pin<Box<F>>>> = Vec::new();
-    for call in calls {
-        let mut call = maybe_done(Box::pin(call));
-        poll_fn(|context| Poll::Ready(call.poll_unpin(context))).await.is_ready();
-        // Not even sent: what follows must not be done without it.
-        let is_refused = matches!(call, MaybeDone::Done(Err(_)));
-        sent.push(call);
-        if is_refused {
-            break;
-        }
-    }
-    let mut answers = Vec::with_capacity(sent.len());
-    for mut call in sent {
-        (&mut call).await;
-        if let Some(answer) = Pin::new(&mut call).take_output() {
-            answers.push(answer?);
-        }
-    }
-    Ok(answers)
+    send(calls).await.answers().await
 }
 
 /// The transaction may have been committed, if its answer is what was lost.

@@ -169,12 +169,20 @@ fn statements_that_a_migration_has_overtaken_are_prepared_anew() {
     sql.query("SELECT * FROM v", &[]).unwrap();
     sql.commit().unwrap();
     database.sql("ALTER TABLE v ADD COLUMN y bigint");
+    let columns = || sql.query("SELECT * FROM v", &[]).map(|rows| rows[0].0.len());
+    // The transaction has done something already, and is not begun anew by itself.
     sql.begin().unwrap();
-    let error = sql.query("SELECT * FROM v", &[]).unwrap_err();
+    sql.query("SELECT 1", &[]).unwrap();
+    let error = columns().unwrap_err();
     assert_eq!(error.kind, SqlErrorKind::Contended, "{error}");
     sql.rollback().unwrap();
     sql.begin().unwrap();
-    assert_eq!(sql.query("SELECT * FROM v", &[]).unwrap()[0].0.len(), 3);
+    assert_eq!(columns().unwrap(), 3);
+    sql.commit().unwrap();
+    // This one has not.
+    database.sql("ALTER TABLE v ADD COLUMN z bigint");
+    sql.begin().unwrap();
+    assert_eq!(columns().unwrap(), 4);
     sql.commit().unwrap();
 }
 
