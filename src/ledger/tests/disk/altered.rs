@@ -65,6 +65,25 @@ async fn a_row_that_is_gone_is_missed() {
     }
 }
 
+/// SQLite reads such a page without a word, and whoever reads on from its last row would never end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_out_of_order_are_refused() {
+    let disk = Disk::new();
+    one_by_one(&disk).await;
+    Ledger::start(&disk.folder()).unwrap().close();
+    let file = path(&disk.folder());
+    let bytes = std::fs::read(&file).unwrap();
+    let leaf = |page: &std::ops::Range<usize>| bytes[page.start] == LEAF;
+    let page = pages(&disk.folder(), "balance").into_iter().find(leaf).unwrap();
+    let first = page.start + usize::from(u16::from_be_bytes([bytes[page.start + 8], bytes[page.start + 9]]));
+    // The length of the row, in one byte or two, then its number.
+    let number = first + if bytes[first] < 0x80 { 1 } else { 2 };
+    flip(&file, number, 0x40);
+    let why = Ledger::start(&disk.folder()).map(Ledger::kill).unwrap_err();
+    assert!(why.contains("order of rows: balance 2 comes after 65"), "{why}");
+    assert_eq!(verify(&disk.folder()).status.code(), Some(1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bits_are_found() {
     flips(150).await;
@@ -133,6 +152,9 @@ fn money(folder: &Path) -> rusqlite::Result<Vec<Vec<Value>>> {
     }
     Ok(rows)
 }
+
+/// The kind of a page that holds rows.
+const LEAF: u8 = 0x0D;
 
 /// Where the table's own pages are in the file.
 fn pages(folder: &Path, table: &str) -> Vec<std::ops::Range<usize>> {

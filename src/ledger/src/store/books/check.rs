@@ -4,10 +4,10 @@ mod holds;
 mod sums;
 
 use super::balance::{Balance, select_balance};
-use super::code::{fixed, unpack_ids};
+use super::code::{corrupt, fixed, unpack_ids};
 use super::journal::{Line, select_line};
 use super::meta;
-use crate::store::sql::{self, Sql, SqlError, values};
+use crate::store::sql::{self, Row, Sql, SqlError, values};
 use holds::{Accounts, Stories};
 use std::collections::HashMap;
 use std::fmt;
@@ -87,7 +87,7 @@ impl From<SqlError> for CheckError {
 pub(crate) fn at_start(db: &dyn Sql) -> Result<Audit, CheckError> {
     let mut report = Audit::default();
     let checked = meta::number(db, CHECKED_ENTRY)?.unwrap_or(0);
-    let last = each_entry(db, checked, &mut report, |_, _| Ok(()))?;
+    let last = each_entry(db, checked, &mut report, |_| Ok(()))?;
     let mut open = OpenHolds::read(db)?;
     each_balance(db, &mut report, |number, balance, report| open.compare(number, balance, report))?;
     open.missing(&mut report);
@@ -138,7 +138,7 @@ pub(crate) fn verify(db: &dyn Sql) -> sql::Result<Audit> {
     let mut report = Audit::default();
     let mut totals: HashMap<i64, (i64, i64)> = HashMap::new();
     let mut stories = Stories::default();
-    each_entry(db, 0, &mut report, |line, _| {
+    each_entry(db, 0, &mut report, |line| {
         for balance in unpack_ids(line.balances)? {
             let sum = totals.entry(balance).or_default();
             *sum = (sum.0.wrapping_add(line.posted), sum.1.wrapping_add(line.pending));
@@ -170,36 +170,56 @@ pub(crate) fn verify(db: &dyn Sql) -> sql::Result<Audit> {
     Ok(report)
 }
 
-/// Reads the lines after `from`, and says which is the last.
-fn each_entry(
+/// Reads the rows of a statement that gives those after a number, at most so many at once. A damaged file can give them in no order,
+/// and reading on from the last of them would then have no end.
+fn each_row(
     db: &dyn Sql,
+    table: &str,
+    statement: &str,
     from: i64,
-    report: &mut Audit,
-    mut look: impl FnMut(&Line<'_>, &mut Audit) -> sql::Result<()>,
+    mut look: impl FnMut(&Row) -> sql::Result<()>,
 ) -> sql::Result<i64> {
-    let missing = may_miss(db)?;
     let mut last = from;
     loop {
-        let rows =
-            db.query(select_line!("WHERE entry > $1 ORDER BY entry LIMIT $2"), &values![last, PAGE])?;
+        let rows = db.query(statement, &values![last, PAGE])?;
         for row in &rows {
-            let (line, intact) = Line::of(row)?;
-            if !intact {
-                report.fault(format!("entry {}: it was altered", line.number));
+            let number = row.int(0)?;
+            if number <= last {
+                return Err(corrupt(&format!("order of rows: {table} {number} comes after {last}")));
             }
-            // A ledger that is alone leaves no number out.
-            let is_gap = line.number != last + 1 && line.number > missing + 1;
-            if !db.is_shared() && last != 0 && is_gap && last != from {
-                report.fault(format!("entry {}: {} is missing before it", line.number, last + 1));
-            }
-            last = line.number;
-            report.entries += 1;
-            look(&line, report)?;
+            last = number;
+            look(row)?;
         }
         if rows.is_empty() {
             return Ok(last);
         }
     }
+}
+
+/// Reads the lines after `from`, and says which is the last.
+fn each_entry(
+    db: &dyn Sql,
+    from: i64,
+    report: &mut Audit,
+    mut look: impl FnMut(&Line<'_>) -> sql::Result<()>,
+) -> sql::Result<i64> {
+    let missing = may_miss(db)?;
+    let mut last = from;
+    let lines = select_line!("WHERE entry > $1 ORDER BY entry LIMIT $2");
+    each_row(db, "entry", lines, from, |row| {
+        let (line, intact) = Line::of(row)?;
+        if !intact {
+            report.fault(format!("entry {}: it was altered", line.number));
+        }
+        // A ledger that is alone leaves no number out.
+        let is_gap = line.number != last + 1 && line.number > missing + 1;
+        if !db.is_shared() && last != 0 && is_gap && last != from {
+            report.fault(format!("entry {}: {} is missing before it", line.number, last + 1));
+        }
+        last = line.number;
+        report.entries += 1;
+        look(&line)
+    })
 }
 
 /// Up to which number lines of a file's journal may be missing: they were exported and dropped, or come from a database that
@@ -221,22 +241,16 @@ fn each_balance(
     report: &mut Audit,
     mut look: impl FnMut(i64, &Balance, &mut Audit),
 ) -> sql::Result<()> {
-    let mut last = i64::MIN;
-    loop {
-        let rows =
-            db.query(select_balance!("WHERE balance > $1 ORDER BY balance LIMIT $2"), &values![last, PAGE])?;
-        for row in &rows {
-            last = row.int(0)?;
-            report.balances += 1;
-            match Balance::of(row) {
-                Ok((number, balance)) => look(number, &balance, report),
-                Err(error) => report.fault(error.why),
-            }
+    let balances = select_balance!("WHERE balance > $1 ORDER BY balance LIMIT $2");
+    let read = each_row(db, "balance", balances, i64::MIN, |row| {
+        report.balances += 1;
+        match Balance::of(row) {
+            Ok((number, balance)) => look(number, &balance, report),
+            Err(error) => report.fault(error.why),
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
-    }
+        Ok(())
+    });
+    read.map(drop)
 }
 
 /// The price books, each by its revision, which is the digest of its text.

@@ -3,7 +3,7 @@
 //! Of a hold's lines little is kept while they are read, because there may be many millions: sums, and digests of what must be
 //! the same in the row.
 
-use super::{Audit, PAGE};
+use super::{Audit, each_row};
 use crate::store::HoldState;
 use crate::store::books::code::{classes, pack, state, unpack_ids, usage};
 use crate::store::books::journal::Line;
@@ -131,27 +131,19 @@ impl Stories {
         report: &mut Audit,
     ) -> sql::Result<()> {
         accounts.kinds = kinds(db)?;
-        let mut last = i64::MIN;
-        loop {
-            let rows = db.query(
-                r#"SELECT hold, state, amount, posted, overrun, balances, created_at, expires_at,
-                     key, organization, team, "user", priced_model, estimated, ended_at, tags, tags_digest,
-                     input, cache_read, cache_write_5m, cache_write_1h, output, web_searches
-                 FROM hold WHERE hold > $1 ORDER BY hold LIMIT $2"#,
-                &values![last, PAGE],
-            )?;
-            for row in &rows {
-                last = row.int(0)?;
-                report.holds += 1;
-                let story = self.0.remove(&last).unwrap_or_default();
-                if let Err(error) = compare(row, &story, &accounts, report) {
-                    report.fault(format!("hold {last}: {}", error.why));
-                }
+        let holds = r#"SELECT hold, state, amount, posted, overrun, balances, created_at, expires_at,
+                 key, organization, team, "user", priced_model, estimated, ended_at, tags, tags_digest,
+                 input, cache_read, cache_write_5m, cache_write_1h, output, web_searches
+             FROM hold WHERE hold > $1 ORDER BY hold LIMIT $2"#;
+        each_row(db, "hold", holds, i64::MIN, |row| {
+            let hold = row.int(0)?;
+            report.holds += 1;
+            let story = self.0.remove(&hold).unwrap_or_default();
+            if let Err(error) = compare(row, &story, &accounts, report) {
+                report.fault(format!("hold {hold}: {}", error.why));
             }
-            if rows.is_empty() {
-                break;
-            }
-        }
+            Ok(())
+        })?;
         for hold in self.0.into_keys() {
             report.fault(format!("hold {hold}: entries name it, and it is not there"));
         }
