@@ -168,6 +168,9 @@ fn status(error: &StoreError) -> Status {
             Status::unavailable(error.to_string())
         }
         StoreError::Invalid(_) => Status::invalid_argument(error.to_string()),
-        StoreError::NotFound(_) | StoreError::Conflict(_) => Status::failed_precondition(error.to_string()),
+        StoreError::NotFound(_)
+        | StoreError::Conflict(_)
+        | StoreError::Managed(_)
+        | StoreError::Foreign(_) => Status::failed_precondition(error.to_string()),
     }
 }

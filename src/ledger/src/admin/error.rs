@@ -91,6 +91,9 @@ impl From<StoreError> for ApiError {
             }
             // LiteLLM answers 400, not 409, where a name is taken.
             StoreError::Conflict(why) => Self::bad(why),
+            // It has nothing like this: the request is right, and the account stays as its manager has it.
+            StoreError::Managed(why) => Self::new(StatusCode::CONFLICT, "conflict_error", why),
+            StoreError::Foreign(why) => Self::bad(why).about("organization_id"),
         }
     }
 }

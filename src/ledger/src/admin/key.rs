@@ -253,7 +253,7 @@ impl<S: Store> App<S> {
         Ok(MadeKey { key: secret, token_id: token(&record), view: self.key_view(&record).await? })
     }
 
-    /// Refuses a team or an organization that does not exist, and a team of another organization.
+    /// Refuses a team or an organization that does not exist, and a team of another organization, before anything is made for the key.
     async fn check_owners(&self, owners: &Owners) -> Result<(), ApiError> {
         if let Some(organization) = &owners.organization {
             self.account(AccountKind::Organization, "organization_id", organization).await?;
@@ -261,8 +261,8 @@ impl<S: Store> App<S> {
         let Some(team) = &owners.team else { return Ok(()) };
         let team = self.account(AccountKind::Team, "team_id", team).await?;
         match (&owners.organization, &team.spec.owners.organization) {
-            (Some(own), Some(above)) if own != above => {
-                Err(ApiError::field("organization_id", "is not the organization of the key's team"))
+            (Some(own), Some(theirs)) if own != theirs => {
+                Err(StoreError::foreign(own, &team.id, theirs).into())
             }
             _ => Ok(()),
         }

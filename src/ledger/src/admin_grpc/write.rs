@@ -16,11 +16,16 @@ pub(super) fn fault(fault: Fault) -> v1::Refusal {
 
 /// A store that is away refuses nothing: whoever asked must ask again.
 pub(super) fn refused(Refused { field, error }: Refused) -> Result<v1::Refusal, Status> {
+    let mut field = field;
     let reason = match &error {
         StoreError::Unavailable(_) => return Err(unavailable(&error)),
         StoreError::Invalid(_) => v1::RefusalReason::Invalid,
         StoreError::NotFound(_) => v1::RefusalReason::NotFound,
-        StoreError::Conflict(_) => v1::RefusalReason::Conflict,
+        StoreError::Conflict(_) | StoreError::Managed(_) => v1::RefusalReason::Conflict,
+        StoreError::Foreign(_) => {
+            "organization".clone_into(&mut field);
+            v1::RefusalReason::Conflict
+        }
     };
     Ok(v1::Refusal { reason: reason.into(), field, message: error.to_string() })
 }

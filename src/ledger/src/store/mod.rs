@@ -49,6 +49,21 @@ pub enum StoreError {
     /// The name is taken, or the account is in use.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody else manages the account, and only there it can be changed.
+    #[error("{0}")]
+    Managed(String),
+    /// The organization that a key should belong to is not its team's.
+    #[error("{0}")]
+    Foreign(String),
+}
+
+impl StoreError {
+    /// A key that should belong to `organization`, in a team that belongs to another one.
+    pub(crate) fn foreign(organization: &str, team: &str, theirs: &str) -> Self {
+        Self::Foreign(format!(
+            "a key of team {team} belongs to organization {theirs}, as the team does, and not to {organization}"
+        ))
+    }
 }
 
 /// What [`Store::lookup`] knows of a key.
@@ -114,13 +129,14 @@ pub trait Store: Send + Sync + 'static {
     /// Makes an account; a key account comes with its credential.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where the id, the key or the key's alias is taken, [`StoreError::NotFound`] for an owner that does not exist.
+    /// [`StoreError::Conflict`] where the id, the key or the key's alias is taken, [`StoreError::NotFound`] for an owner that does not exist,
+    /// [`StoreError::Foreign`] for a key in a team of another organization.
     fn create(&self, account: NewAccount) -> impl Future<Output = Result<AccountRecord, StoreError>> + Send;
 
     /// Changes an account. What the change leaves unset stays.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`].
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`], [`StoreError::Managed`], [`StoreError::Foreign`].
     fn update(
         &self,
         account: AccountRef,
@@ -131,7 +147,7 @@ pub trait Store: Send + Sync + 'static {
     /// what they spent on the accounts above. An account that other accounts belong to takes its keys with it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] names the first that does not exist.
+    /// [`StoreError::NotFound`] names the first that does not exist, [`StoreError::Managed`] the first that is not for this to delete.
     fn delete(
         &self,
         accounts: Vec<AccountRef>,

@@ -81,7 +81,7 @@ pub struct RateSpec {
 /// Who an account belongs to. A key may belong to all three.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owners {
-    /// The organization's id. For a key in a team, the team's organization counts, too.
+    /// The organization's id. A key in a team has that of the team, if the team has one, and none of its own.
     pub organization: Option<String>,
     /// The team's id.
     pub team: Option<String>,

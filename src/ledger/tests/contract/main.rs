@@ -7,8 +7,10 @@ mod clocks;
 #[allow(dead_code, reason = "other suites stop and kill it")]
 mod cluster;
 mod denials;
+mod gate;
 mod holds;
 mod models;
+mod owners;
 mod plans;
 mod postgres;
 mod random;
@@ -162,6 +164,11 @@ macro_rules! every_scenario {
             }
             random::{
                 random_messages_agree_with_a_naive_model,
+            }
+            owners::{
+                a_key_has_the_organization_of_its_team,
+                a_team_that_moves_takes_along_what_its_keys_charge,
+                a_team_that_gets_an_organization_gives_it_to_its_keys,
             }
             admin::{
                 accounts_are_made_changed_listed_and_deleted,

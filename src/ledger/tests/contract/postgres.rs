@@ -12,7 +12,7 @@ use tollgate_ledger::store::{BooksStore, Keeper, Place, Settings};
 
 pub(crate) struct Postgres {
     /// How the database is reached.
-    address: String,
+    pub(crate) address: String,
     keeper: Option<Keeper>,
 }
 

@@ -1,5 +1,6 @@
 //! Several ledgers on one database: they are one ledger.
 
+use crate::gate::Gate;
 use crate::postgres::Postgres;
 use crate::world::{
     HOUR_MS, NOON, VOID, World, capped, digest, key, limit, limits, money, new_limits, organization, settle,
@@ -316,6 +317,111 @@ async fn a_tag_account_made_at_one_replica_binds_at_the_others() {
     assert!(held(&replicas.ask_of(1, ask(1).await).await));
     replicas.stores[0].delete(vec![t()]).await.unwrap();
     assert!(held(&replicas.ask_of(1, ask(9).await).await));
+    replicas.end().await;
+}
+
+/// Makes the tag's account at one replica while another is about to write a hold that the tag binds.
+async fn make_tag_during_a_hold(replicas: &Replicas, tag: &'static str, ask: HoldAsk) {
+    let address = &replicas.world.backend.address;
+    let gate = Gate::before_writing(address, ask.id).await;
+    let store = replicas.stores[1].clone();
+    let hold = tokio::spawn(async move { store.hold(ask, Vec::new()).await.unwrap().0 });
+    gate.until_waiting(1, || hold.is_finished()).await;
+    assert!(!hold.is_finished());
+    let store = replicas.stores[0].clone();
+    let make = tokio::spawn(async move {
+        let spec = capped(limits(&[(5_000, "1mo")]));
+        store.create(World::<Postgres>::new_account(AccountKind::Tag, tag, spec)).await.unwrap()
+    });
+    gate.until_waiting(2, || make.is_finished()).await;
+    gate.open().await;
+    assert!(held(&hold.await.unwrap()));
+    make.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_account_counts_what_is_under_way_at_other_replicas() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    let pinned = |tags: &[&str]| AccountChange {
+        tags: Some(tags.iter().map(|text| tag(text)).collect()),
+        ..AccountChange::default()
+    };
+    let binding = AccountChange { client_tags_bind: Some(true), ..AccountChange::default() };
+    let undone = AccountChange { client_tags_bind: Some(false), ..pinned(&[]) };
+    let mut number = 0;
+    for account in [key(1), user(), team(), organization()] {
+        for by_client in [false, true] {
+            number += 1;
+            let name: &'static str = format!("t{number}").leak();
+            let tags = if by_client { vec![tag(name)] } else { Vec::new() };
+            let change = if by_client { binding.clone() } else { pinned(&[name]) };
+            let row = format!("{change:?} of {account:?}");
+            world.change(account.clone(), change).await;
+            let ask = HoldAsk { tags, ..world.ask(1, 3).await };
+            let hold = ask.id;
+            make_tag_during_a_hold(&replicas, name, ask).await;
+            let t = || AccountRef::Tag { organization: None, tag: name.into() };
+            assert_eq!(world.balance(t()).await, (0, 3_000), "{row}");
+            assert_eq!(world.window(t(), 0).await, (0, 3_000), "{row}");
+            assert_eq!(replicas.tell(1, hold, 1, settle(2, 0)).await, Outcome::Applied);
+            assert_eq!(world.window(t(), 0).await, (2_000, 0), "{row}");
+            world.change(account.clone(), undone.clone()).await;
+        }
+    }
+    replicas.end().await;
+}
+
+/// What begins to bind a tag could charge it behind the back of whoever makes its account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_begins_to_bind_while_a_tag_account_is_made() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world
+        .make(AccountKind::User, "user", AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() })
+        .await;
+    world.make_key(1, AccountSpec::default()).await;
+    let gate = Gate::at_accounts(&world.backend.address, "user").await;
+    let store = replicas.stores[0].clone();
+    let make = tokio::spawn(async move {
+        let spec = capped(limits(&[(5_000, "1mo")]));
+        store.create(World::<Postgres>::new_account(AccountKind::Tag, "t", spec)).await.unwrap()
+    });
+    gate.until_waiting(1, || make.is_finished()).await;
+    let store = replicas.stores[1].clone();
+    let pin = tokio::spawn(async move {
+        let change = AccountChange { tags: Some(vec![tag("t")]), ..AccountChange::default() };
+        store.update(key(1), change).await.unwrap()
+    });
+    gate.until_waiting(2, || pin.is_finished()).await;
+    assert!(!make.is_finished() && !pin.is_finished());
+    gate.open().await;
+    make.await.unwrap();
+    pin.await.unwrap();
+    assert!(held(&replicas.ask_of(1, world.ask(1, 5).await).await));
+    assert_eq!(reason(&replicas.ask_of(0, world.ask(1, 1).await).await), Some(DenialReason::BudgetTooSmall));
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_team_that_moves_at_one_replica_charges_its_new_organization_at_the_others() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    world.make(AccountKind::Organization, "other", AccountSpec::default()).await;
+    let other = || AccountRef::Id(AccountKind::Organization, "other".into());
+    for replica in [0, 1] {
+        assert!(held(&replicas.ask_of(replica, world.ask(1, 2).await).await));
+    }
+    let before = world.ask(1, 3).await;
+    let owners = Owners { organization: Some("other".into()), ..Owners::default() };
+    let moved = AccountChange { owners: Some(owners), ..AccountChange::default() };
+    replicas.stores[0].update(team(), moved).await.unwrap();
+    let verdict = replicas.ask_of(1, before).await;
+    assert!(matches!(verdict, Verdict::Stale(..)), "{verdict:?}");
+    assert!(held(&replicas.ask_of(1, world.ask(1, 3).await).await));
+    assert_eq!((world.balance(organization()).await, world.balance(other()).await), ((0, 4_000), (0, 3_000)));
     replicas.end().await;
 }
 

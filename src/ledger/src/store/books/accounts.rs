@@ -6,7 +6,7 @@ use super::keys::Count;
 use super::memory::Books;
 use super::past::is_lifetime;
 use super::records;
-use crate::store::sql::{self, Row, SqlError, SqlErrorKind, values};
+use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, values};
 use crate::store::{
     AccountChange, AccountRecord, AccountRef, AccountSpec, Credential, LimitSpec, NewAccount, Owners,
     RateSpec, StoreError,
@@ -41,15 +41,23 @@ impl Books<'_> {
         check_limits(&new.spec.limits)?;
         check_rates(&new.spec.rates)?;
         check_duration(new.spec.budget_duration.as_deref())?;
+        if new.kind == AccountKind::Tag || new.spec.binds_tags() {
+            self.lock_tags()?;
+        }
         let owners = self.owner_ids(&new.spec.owners)?;
         let existing = self.free_account(new)?;
-        self.lock(&owners.rows().chain(existing).collect())?;
+        let mut locked: BTreeSet<i64> = owners.rows().chain(existing).collect();
+        if new.kind == AccountKind::Tag {
+            locked.extend(self.payers_of_tag(&new.id, owners.organization)?);
+        }
+        self.lock(&locked)?;
         self.observe_clock()?;
         // What others did before the locks were ours counts.
         let owners = self.still(owners, &new.spec.owners)?;
         if self.free_account(new)? != existing {
             return Err(contended());
         }
+        let owners = self.within_team(new.kind, owners, &new.spec.owners)?;
         self.check_alias(new.kind, new.spec.alias.as_deref(), existing)?;
         let now = self.now();
         let account = match existing {
@@ -85,9 +93,14 @@ impl Books<'_> {
         let reference = account;
         let account = self.living(reference)?;
         let owners = change.owners.as_ref().map(|owners| self.owner_ids(owners)).transpose()?;
-        self.lock(&owners.iter().flat_map(OwnerIds::rows).chain([account]).collect())?;
+        let keys = if owners.is_some() { self.keys_with_organization(account)? } else { BTreeSet::new() };
+        let locked = owners.iter().flat_map(OwnerIds::rows).chain(keys.iter().copied()).chain([account]);
+        self.lock(&locked.collect())?;
         self.observe_clock()?;
         if self.living(reference)? != account {
+            return Err(contended());
+        }
+        if owners.is_some() && self.keys_with_organization(account)? != keys {
             return Err(contended());
         }
         let now = self.now();
@@ -100,7 +113,13 @@ impl Books<'_> {
         if change.alias.is_some() {
             self.check_alias(old.kind, spec.alias.as_deref(), Some(account))?;
         }
-        let owners = self.owner_ids(&spec.owners)?;
+        let mut owners = self.owner_ids(&spec.owners)?;
+        if change.owners.is_some() {
+            owners = self.within_team(old.kind, owners, &spec.owners)?;
+            if owners.organization.is_some() {
+                self.take_over(&keys, now)?;
+            }
+        }
         self.write_spec(account, &spec, owners, now)?;
         if change.limits.is_some() {
             self.replace_limits(account, &spec.limits)?;
@@ -120,6 +139,10 @@ impl Books<'_> {
         accounts: &[AccountRef],
         by_api: bool,
     ) -> Result<Vec<AccountRecord>, Failure> {
+        let with_tags = accounts.iter().any(|account| matches!(account, AccountRef::Tag { .. }));
+        if with_tags {
+            self.lock_tags()?;
+        }
         let rows: Vec<i64> = accounts.iter().map(|account| self.living(account)).collect::<Result<_, _>>()?;
         let gone = self.below(&rows)?;
         self.lock(&gone)?;
@@ -132,7 +155,7 @@ impl Books<'_> {
         self.observe_clock()?;
         let now = self.now();
         let records = rows.iter().map(|row| self.record_of(*row, now)).collect::<Result<_, _>>()?;
-        if accounts.iter().any(|account| matches!(account, AccountRef::Tag { .. })) {
+        if with_tags {
             self.renew_tags()?;
         }
         for account in gone {
@@ -199,6 +222,39 @@ impl Books<'_> {
             team: row(AccountKind::Team, &owners.team)?,
             user: row(AccountKind::User, &owners.user)?,
         })
+    }
+
+    /// The owners of an account as its row names them: a key has the organization of its team, if that has one, and no other.
+    fn within_team(&self, kind: AccountKind, owners: OwnerIds, named: &Owners) -> Result<OwnerIds, Failure> {
+        let Some(team) = named.team.as_deref().filter(|_| kind == AccountKind::Key) else {
+            return Ok(owners);
+        };
+        let Some((row, theirs)) = organization_of_team(self.db, team)? else { return Ok(owners) };
+        match (owners.organization, &named.organization) {
+            (Some(own), Some(name)) if own != row => Err(StoreError::foreign(name, team, &theirs).into()),
+            _ => Ok(OwnerIds { organization: None, ..owners }),
+        }
+    }
+
+    /// The keys of a team that have an organization of their own, because the team had none.
+    fn keys_with_organization(&self, team: i64) -> sql::Result<BTreeSet<i64>> {
+        let rows = self.db.query(
+            "SELECT account FROM account WHERE team = $1 AND kind = 'key' AND organization IS NOT NULL",
+            &values![team],
+        )?;
+        rows.iter().map(|row| row.int(0)).collect()
+    }
+
+    /// Their team has an organization now, which is theirs from the next hold on.
+    fn take_over(&mut self, keys: &BTreeSet<i64>, now: Timestamp) -> sql::Result<()> {
+        for key in keys {
+            self.db.execute(
+                "UPDATE account SET organization = NULL, updated_at = $1, revision = revision + 1 WHERE account = $2",
+                &values![now.unix_ms(), *key],
+            )?;
+            self.renew(*key)?;
+        }
+        Ok(())
     }
 
     /// The deleted account that the new one continues, if there is one.
@@ -385,6 +441,16 @@ impl OwnerIds {
     fn rows(&self) -> impl Iterator<Item = i64> + use<> {
         [self.organization, self.team, self.user].into_iter().flatten()
     }
+}
+
+/// The organization of a team: its row and its id.
+pub(super) fn organization_of_team(db: &dyn Sql, team: &str) -> sql::Result<Option<(i64, String)>> {
+    let rows = db.query(
+        "SELECT o.account, o.id FROM account t JOIN account o ON o.account = t.organization
+         WHERE t.kind = 'team' AND t.scope = '' AND t.id = $1",
+        &values![team],
+    )?;
+    rows.first().map(|row| Ok((row.int(0)?, row.text(1)?.to_owned()))).transpose()
 }
 
 /// Somebody was faster: the change is made again on what is true now.

@@ -1,6 +1,7 @@
 //! Accounts as an operator wants them. It says the whole account each time, so what is there already must be told from what is not:
 //! applying the same again writes nothing.
 
+use super::accounts::organization_of_team;
 use super::code::{Failure, digest, maybe_instant, unsigned};
 use super::memory::{Books, Ground};
 use super::records;
@@ -50,6 +51,12 @@ impl Current {
         let mut wanted = desired.spec.clone();
         wanted.blocked = desired.blocked.unwrap_or(record.spec.blocked);
         wanted.budget_duration = None;
+        if let Some(team) = &wanted.owners.team
+            && let Some((_, theirs)) = organization_of_team(db, team)?
+        {
+            // A key in a team has none of its own; another one is refused when it is applied.
+            wanted.owners.organization.take_if(|own| *own == theirs);
+        }
         wanted.metadata.clone_from(&record.spec.metadata);
         Ok(sorted(wanted) == sorted(record.spec)
             && living(&desired.credentials, now) == living(&credentials(db, self.account)?, now))
@@ -96,13 +103,17 @@ fn conflict(field: &str, why: String) -> Refused {
     Refused { field: field.to_owned(), error: StoreError::Conflict(why) }
 }
 
-fn is_managed(name: &str, manager: &Manager) -> String {
+fn managed(name: &str, manager: &Manager) -> StoreError {
     let Manager { name: by, scope } = manager;
-    if scope.is_empty() {
+    StoreError::Managed(if scope.is_empty() {
         format!("{name} is managed by {by}: change it there")
     } else {
         format!("{name} is managed by {by} ({scope}): change it there")
-    }
+    })
+}
+
+fn managed_by_another(name: &AccountName, manager: &Manager) -> Refused {
+    Refused { field: "name".to_owned(), error: managed(&format!("{} {}", name.kind, name.id), manager) }
 }
 
 fn reference(name: &AccountName) -> AccountRef {
@@ -121,6 +132,9 @@ impl Books<'_> {
         &mut self,
         desired: &DesiredAccount,
     ) -> Result<Result<(Applied, u64), Refused>, Failure> {
+        if desired.name.kind == AccountKind::Tag || desired.spec.binds_tags() {
+            self.lock_tags()?;
+        }
         let current = self.locked(&desired.name)?;
         let now = self.now();
         if let Some(refused) = self.refusal(desired, current.as_ref(), now)? {
@@ -156,11 +170,14 @@ impl Books<'_> {
         name: &AccountName,
         manager: &Manager,
     ) -> Result<Result<bool, Refused>, Failure> {
+        if name.kind == AccountKind::Tag {
+            self.lock_tags()?;
+        }
         let Some(current) = self.locked(name)?.filter(|current| current.alive) else {
             return Ok(Ok(false));
         };
         if current.manager != *manager {
-            return Ok(Err(conflict("name", is_managed(&in_words(name), &current.manager))));
+            return Ok(Err(managed_by_another(name, &current.manager)));
         }
         self.delete(&[reference(name)], false)?;
         Ok(Ok(true))
@@ -195,7 +212,7 @@ impl Books<'_> {
             if manager.name != Manager::API {
                 let called = found.maybe_text(4)?.unwrap_or(found.text(1)?);
                 let name = format!("{} {called}", found.text(0)?);
-                return Err(StoreError::Conflict(is_managed(&name, &manager)).into());
+                return Err(managed(&name, &manager).into());
             }
         }
         Ok(())
@@ -224,8 +241,7 @@ impl Books<'_> {
         if let Some(current) = current.filter(|current| current.alive && current.manager != desired.manager) {
             let free = current.manager.name == Manager::API && desired.adopt;
             if !free {
-                let why = is_managed(&in_words(&desired.name), &current.manager);
-                return Ok(Some(conflict("name", why)));
+                return Ok(Some(managed_by_another(&desired.name, &current.manager)));
             }
         }
         let owners = &desired.spec.owners;
@@ -294,10 +310,6 @@ impl Books<'_> {
         }
         Ok(())
     }
-}
-
-fn in_words(name: &AccountName) -> String {
-    format!("{} {}", name.kind, name.id)
 }
 
 fn change(desired: &DesiredAccount) -> AccountChange {

@@ -129,7 +129,7 @@ fn owner_rows(row: &Row) -> sql::Result<OwnerRows> {
     })
 }
 
-/// The accounts that a key charges, outermost first. A key in a team belongs to the team's organization, too.
+/// The accounts that a key charges, outermost first. The organization of a key is that of its team, if that has one.
 ///
 /// `read` gets the revisions that the owners were read with.
 fn chain(db: &dyn Sql, owners: OwnerRows, read: &mut Vec<(i64, i64)>) -> sql::Result<(OwnerRows, Vec<i64>)> {
@@ -142,14 +142,9 @@ fn chain(db: &dyn Sql, owners: OwnerRows, read: &mut Vec<(i64, i64)>) -> sql::Re
             read.push((team, row.int(1)?));
         }
     }
-    let mut rows: Vec<i64> = Vec::new();
-    let chain = [owners.organization, team_organization, owners.team, owners.user, Some(owners.key)];
-    for row in chain.into_iter().flatten() {
-        if !rows.contains(&row) {
-            rows.push(row);
-        }
-    }
-    let organization = owners.organization.or(team_organization);
+    let organization = team_organization.or(owners.organization);
+    let chain = [organization, owners.team, owners.user, Some(owners.key)];
+    let rows = chain.into_iter().flatten().collect();
     Ok((OwnerRows { organization, ..owners }, rows))
 }
 
@@ -370,8 +365,7 @@ impl Draft {
         merge(&mut policy.forbidden, level.forbidden);
         merge(&mut policy.required_tags, level.required_tags);
         match level.label.kind {
-            // The key's own organization comes first.
-            AccountKind::Organization if self.organization.is_empty() => self.organization = level.id,
+            AccountKind::Organization => self.organization = level.id,
             AccountKind::Key => self.id = level.id,
             _ => {}
         }

@@ -23,6 +23,7 @@ mod retire;
 mod rows;
 mod spend;
 mod sums;
+mod tag_locks;
 mod tending;
 mod worker;
 mod writes;
@@ -273,6 +274,9 @@ impl Store for BooksStore {
 
     async fn update(&self, account: AccountRef, change: AccountChange) -> Result<AccountRecord, StoreError> {
         let update = move |books: &mut Books<'_>| {
+            if change.binds_tags() {
+                books.lock_tags()?;
+            }
             books.check_unmanaged(&account, &change)?;
             books.update(&account, &change)
         };

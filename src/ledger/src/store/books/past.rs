@@ -8,7 +8,6 @@ use super::memory::Books;
 use super::sums::{Parts, Span};
 use crate::store::StoreError;
 use crate::store::sql::{self, Row, Value, values};
-use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
@@ -35,7 +34,9 @@ struct Past {
 }
 
 impl Books<'_> {
-    /// Counts the past of every window of the account that is not among those that were counted `before`.
+    /// Counts the past of every window of the account that is not among those that were counted `before`. Where there are other
+    /// ledgers, the account's lock keeps the holds that charge it as they are; those of a new tag account do not charge it yet,
+    /// and are kept by its payers' (`tag_locks`).
     pub(super) fn count_the_past(
         &mut self,
         account: i64,
@@ -44,7 +45,6 @@ impl Books<'_> {
     ) -> Result<(), Failure> {
         let charged = self.charged(account)?;
         let payer = self.payer(account)?;
-        self.lock_payers(&payer)?;
         for count in &charged.counts {
             let known = |other: &Count| other.window == count.window && other.model == count.model;
             if before.iter().any(known) {
@@ -113,26 +113,6 @@ impl Books<'_> {
             // A session counts from its first request on.
             AccountKind::Session | AccountKind::Customer => Payer::Nobody,
         })
-    }
-
-    /// Every hold that charges an account other than a tag's has that account's lock, which is ours already. Those of a tag are
-    /// kept from changing by the lock of their organization, or of the keys that have some that can still change.
-    fn lock_payers(&mut self, payer: &Payer) -> sql::Result<()> {
-        if !self.db.is_shared() {
-            return Ok(());
-        }
-        match payer {
-            Payer::Tag(_, Some(organization)) => self.lock(&BTreeSet::from([*organization])),
-            Payer::Tag(_, None) => {
-                let rows = self.db.query(
-                    "SELECT DISTINCT key FROM hold WHERE (state = 0 AND expires_at > $1) OR state = 3",
-                    &values![-1_i64],
-                )?;
-                let keys = rows.iter().map(|row| row.int(0)).collect::<sql::Result<BTreeSet<i64>>>()?;
-                self.lock(&keys)
-            }
-            Payer::Column(..) | Payer::Nobody => Ok(()),
-        }
     }
 
     fn organization_row(&self, id: &str) -> sql::Result<Option<i64>> {
@@ -255,7 +235,7 @@ impl Payer {
 }
 
 /// Whether the tag is among the binding ones of a hold.
-fn binds(row: &Row, tags: usize, binding: usize, tag: &Tag) -> sql::Result<bool> {
+pub(super) fn binds(row: &Row, tags: usize, binding: usize, tag: &Tag) -> sql::Result<bool> {
     let Some(json) = row.maybe_text(tags)?.filter(|json| !json.is_empty()) else { return Ok(false) };
     let binding = usize::try_from(row.int(binding)?).unwrap_or(0);
     Ok(list::<Tag>("tags", json)?.iter().take(binding).any(|other| other == tag))
