@@ -72,10 +72,34 @@ async fn an_organization_has_teams_and_keys_through_them() {
 
     let key = api.post("/key/generate", r#"{"team_id": "t"}"#).await.ok();
     assert_eq!(key["organization_id"], json!(id), "the team's organization counts");
-    let foreign = api.post("/key/generate", r#"{"team_id": "t", "organization_id": "other"}"#).await.error();
-    assert_eq!((foreign.0, foreign.2.as_deref()), (400, Some("organization_id")));
+    let foreign = r#"{"team_id": "t", "organization_id": "other", "user_id": "nobody"}"#;
     let moved = json!({"key": key["token"], "organization_id": "other"}).to_string();
-    assert_eq!(api.post("/key/update", &moved).await.error().0, 400);
+    let lone = api.post("/key/generate", r#"{"organization_id": "other"}"#).await.ok();
+    let joins = json!({"key": lone["token"], "team_id": "t"}).to_string();
+    for (path, body) in [("/key/generate", foreign), ("/key/update", &moved), ("/key/update", &joins)] {
+        let refused = api.post(path, body).await.error();
+        assert_eq!((refused.0, refused.2.as_deref()), (400, Some("organization_id")), "{path} {body}");
+        let names = [format!("organization {id},"), "not to other".to_owned()];
+        assert!(names.iter().all(|name| refused.3.contains(name)), "{}", refused.3);
+    }
+    assert_eq!(api.get("/user/info?user_id=nobody").await.status, 404, "nothing was made for it");
+
+    // Told which, a key changes from the one to the other.
+    let joins = json!({"key": lone["token"], "team_id": "t", "organization_id": null}).to_string();
+    assert_eq!(api.post("/key/update", &joins).await.ok()["organization_id"], json!(id));
+    let named = json!({"team_id": "t", "organization_id": id}).to_string();
+    let named = api.post("/key/generate", &named).await.ok();
+
+    // Its team moves, and all of its keys with it.
+    api.post("/team/update", r#"{"team_id": "t", "organization_id": "other"}"#).await.ok();
+    for key in [&key, &lone, &named] {
+        assert_eq!(api.info(&text(&key["key"])).await["organization_id"], json!("other"));
+    }
+    let keys = async |organization: &str| {
+        let list = api.get(&format!("/key/list?organization_id={organization}")).await.ok();
+        list["total_count"].as_u64().unwrap()
+    };
+    assert_eq!((keys(&id).await, keys("other").await), (0, 3));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod api;
 mod away;
 mod keys;
 mod limits;
+mod managed;
 mod refusals;
 mod spend;
 mod tags;

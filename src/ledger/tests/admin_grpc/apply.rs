@@ -112,7 +112,7 @@ pub(crate) async fn what_a_manager_made_only_it_changes(world: World) {
     let alias = AccountChange { alias: Some(Some("mine".into())), ..AccountChange::default() };
     let refused = store.update(id(AccountKind::Team, "team"), alias).await.unwrap_err();
     assert_eq!(refused.to_string(), "team team is managed by kubernetes (Team ns/team): change it there");
-    assert!(matches!(refused, StoreError::Conflict(_)));
+    assert!(matches!(refused, StoreError::Managed(_)));
     let refused = store.delete(vec![id(AccountKind::Key, "alice")]).await.unwrap_err();
     assert!(refused.to_string().contains("VirtualKey ns/alice"), "{refused}");
 
@@ -137,6 +137,36 @@ pub(crate) async fn what_a_manager_made_only_it_changes(world: World) {
     assert_eq!(world.refused(team("own")).await.reason(), Conflict);
     assert_eq!(world.applied(v1::DesiredAccount { adopt: true, ..team("own") }).await.0, Changed);
     assert_eq!(world.applied(team("own")).await.0, Unchanged);
+}
+
+pub(crate) async fn a_key_has_the_organization_of_its_team(world: World) {
+    let organization = |id: &str| v1::DesiredAccount {
+        name: Some(named(v1::AccountKind::Organization, id)),
+        owner_scope: format!("Organization ns/{id}"),
+        ..v1::DesiredAccount::default()
+    };
+    let team_of = |id: &str| v1::DesiredAccount { organization: id.into(), ..team("team") };
+    let key_of =
+        |id: &str| v1::DesiredAccount { organization: id.into(), team: "team".into(), ..key("alice", &[1]) };
+    for account in [organization("one"), organization("two"), team_of("one")] {
+        world.applied(account).await;
+    }
+    let refused = world.refused(key_of("two")).await;
+    assert_eq!((refused.reason(), refused.field.as_str()), (Conflict, "organization"));
+    assert!(["organization one", "to two"].iter().all(|part| refused.message.contains(part)), "{refused:?}");
+    let (result, revision) = world.applied(key_of("one")).await;
+    assert_eq!(result, Created);
+    assert_eq!(world.applied(key_of("one")).await, (Unchanged, revision));
+    assert_eq!(world.applied(key_of("")).await, (Unchanged, revision), "it is the same");
+
+    world.spend(1, 10).await;
+    world.applied(team_of("two")).await;
+    world.spend(1, 20).await;
+    let posted = async |id: &str| world.record(&organization(id)).await.posted.get();
+    assert_eq!((posted("one").await, posted("two").await), (10_000, 20_000));
+    assert_eq!(world.applied(key_of("")).await, (Unchanged, revision));
+    assert_eq!(world.refused(key_of("one")).await.field, "organization", "it says what is not so any more");
+    assert_eq!(world.applied(key_of("two")).await, (Unchanged, revision));
 }
 
 pub(crate) async fn a_block_in_an_emergency_stays(world: World) {

@@ -33,6 +33,7 @@ over_both! {
         each_outcome_has_its_name,
         the_order_of_limits_and_rates_means_nothing,
         what_a_manager_made_only_it_changes,
+        a_key_has_the_organization_of_its_team,
         a_block_in_an_emergency_stays,
         a_rotation_overlaps,
         deleting_is_idempotent_and_keeps_what_was_spent,

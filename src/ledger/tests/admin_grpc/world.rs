@@ -149,6 +149,7 @@ impl World {
     pub(crate) async fn record(&self, account: &v1::DesiredAccount) -> AccountRecord {
         let name = account.name.clone().unwrap();
         let kind = match name.kind() {
+            v1::AccountKind::Organization => AccountKind::Organization,
             v1::AccountKind::Team => AccountKind::Team,
             _ => AccountKind::Key,
         };
