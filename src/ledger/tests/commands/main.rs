@@ -4,6 +4,7 @@ mod books;
 #[expect(dead_code, reason = "others stop and kill their servers")]
 #[path = "../postgres/cluster.rs"]
 mod cluster;
+mod columns;
 mod copies;
 mod help;
 mod places;

@@ -246,7 +246,7 @@ fn each_balance(
         report.balances += 1;
         match Balance::of(row) {
             Ok((number, balance)) => look(number, &balance, report),
-            Err(error) => report.fault(error.why),
+            Err(_) => report.fault(format!("balance {}: it was altered", row.int(0)?)),
         }
         Ok(())
     });
