@@ -6,6 +6,10 @@
 //! is followed only slowly, by at most a thousandth of the time that passes, and only while it is at most ten seconds
 //! away: that is enough for an ordinary drift. A wall clock that jumps by a year, goes back or stands still is therefore
 //! not followed; [`Clock::drift_ms`] says how far it is away, and a restart takes it as it is. The time never goes back.
+//!
+//! A ledger that is alone goes on by its steady clock meanwhile. Ledgers that share a database must agree on the time, and one that
+//! was started after the jump goes by the new one: so a ledger whose time is out of reach of the database's writes nothing
+//! until the database's clock is set right, or the ledger is restarted ([`OutOfStep`]).
 
 use nix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,6 +26,18 @@ enum Source {
     System(Arc<Mutex<Steady>>),
     Followed(Arc<Mutex<Steady>>),
     Set(Arc<AtomicI64>),
+}
+
+/// The clock that is followed is out of reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the database's clock has jumped, or stands still, and is {} s {} the ledger's: set it right, or restart the ledger to take it",
+    drift_ms.unsigned_abs() / 1_000,
+    if *drift_ms < 0 { "behind" } else { "ahead of" }
+)]
+pub struct OutOfStep {
+    /// How far it is ahead of this one.
+    drift_ms: i64,
 }
 
 impl Clock {
@@ -49,12 +65,16 @@ impl Clock {
     }
 
     /// What the clock that this one [follows](Self::following) shows now. Any other clock follows none.
-    pub fn observe(&self, wall_ms: i64) {
-        if let Source::Followed(steady) = &self.0 {
-            let mut steady = lock(steady);
-            steady.reading(wall_ms, steady_ms());
-            tell(steady);
-        }
+    ///
+    /// # Errors
+    /// [`OutOfStep`] as long as it is too far away to be followed.
+    pub fn observe(&self, wall_ms: i64) -> Result<(), OutOfStep> {
+        let Source::Followed(steady) = &self.0 else { return Ok(()) };
+        let mut steady = lock(steady);
+        steady.reading(wall_ms, steady_ms());
+        let (follows, drift_ms) = (steady.follows, steady.drift_ms);
+        tell(steady);
+        if follows { Ok(()) } else { Err(OutOfStep { drift_ms }) }
     }
 
     /// The time.
@@ -311,7 +331,7 @@ mod tests {
 
         let clock = Clock::following(Timestamp::new(START));
         let other = clock.clone();
-        other.observe(START + YEAR);
+        assert_eq!(other.observe(START + YEAR).unwrap_err(), OutOfStep { drift_ms: YEAR });
         assert!(clock.drift_ms() > FOLLOWED_MS);
         let now = clock.now();
         assert!(Timestamp::new(START) <= now && now < Timestamp::new(START + YEAR));
@@ -321,7 +341,7 @@ mod tests {
     #[test]
     fn a_stopped_clock_is_set_at_will_and_the_others_are_not() {
         let clock = Clock::stopped(Timestamp::new(5));
-        clock.observe(9);
+        clock.observe(9).unwrap();
         assert_eq!((clock.now(), clock.drift_ms()), (Timestamp::new(5), 0));
         clock.clone().set(Timestamp::new(3));
         assert_eq!(clock.now(), Timestamp::new(3));
@@ -329,7 +349,7 @@ mod tests {
         let clock = Clock::system();
         let now = clock.now();
         clock.set(Timestamp::new(3));
-        clock.observe(3);
+        clock.observe(3).unwrap();
         assert!(clock.now() >= now && now > Timestamp::new(3));
     }
 

@@ -15,22 +15,22 @@ const AHEAD_MS_MAX: i64 = 31 * 86_400_000;
 /// Why a clock is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
-    /// The journal knows of a later time.
+    /// The books know of a later time.
     #[error(
-        "the clock says {}, but the journal's latest entry is of {}, which is later: set the clock right, or start once \
-         with --accept-clock if it is",
+        "the clock says {}, but the books were last written at {}, which is later: set the clock right, or start once with \
+         --accept-clock if it is",
         text(*now),
         text(*latest)
     )]
     Behind {
         /// What the clock says.
         now: Timestamp,
-        /// The journal's latest entry.
+        /// When the books were last written.
         latest: Timestamp,
     },
-    /// The journal has nothing of the last 31 days.
+    /// The books have nothing of the last 31 days.
     #[error(
-        "the clock says {}, but the journal's latest entry is of {}, more than 31 days earlier: set the clock right, or \
+        "the clock says {}, but the books were last written at {}, more than 31 days earlier: set the clock right, or \
          start once with --accept-clock if it is",
         text(*now),
         text(*latest)
@@ -38,18 +38,17 @@ pub enum ClockError {
     Ahead {
         /// What the clock says.
         now: Timestamp,
-        /// The journal's latest entry.
+        /// When the books were last written.
         latest: Timestamp,
     },
 }
 
-/// Judges `now` by the journal's latest entry, unless somebody `accept`s it as it is. Without an entry there is nothing to
-/// judge it by.
+/// Judges `now` by the latest moment that the books know of. Where they know of none there is nothing to judge it by.
 ///
 /// # Errors
 /// [`ClockError`].
-pub(super) fn check(now: Timestamp, latest_entry: Option<Timestamp>, accept: bool) -> Result<(), ClockError> {
-    let Some(latest) = latest_entry.filter(|_| !accept) else { return Ok(()) };
+pub(super) fn check(now: Timestamp, latest: Option<Timestamp>) -> Result<(), ClockError> {
+    let Some(latest) = latest else { return Ok(()) };
     match now.since_ms(latest) {
         ahead_ms if ahead_ms < -BEHIND_MS_MAX => Err(ClockError::Behind { now, latest }),
         ahead_ms if ahead_ms > AHEAD_MS_MAX => Err(ClockError::Ahead { now, latest }),
@@ -89,9 +88,8 @@ mod tests {
         ];
         for (off_ms, expected) in table {
             let now = Timestamp::new(LATEST.saturating_add(off_ms));
-            assert_eq!(check(now, Some(latest), false), expected(now), "{off_ms}");
-            assert_eq!(check(now, Some(latest), true), Ok(()), "{off_ms}, accepted");
-            assert_eq!(check(now, None, false), Ok(()), "{off_ms}, nothing in the journal");
+            assert_eq!(check(now, Some(latest)), expected(now), "{off_ms}");
+            assert_eq!(check(now, None), Ok(()), "{off_ms}, nothing in the journal");
         }
     }
 
@@ -101,17 +99,17 @@ mod tests {
         let table = [
             (
                 1_790_000_000_000,
-                "the clock says 2026-09-21T14:13:20Z, but the journal's latest entry is of 2026-12-01T00:00:00Z, which is \
+                "the clock says 2026-09-21T14:13:20Z, but the books were last written at 2026-12-01T00:00:00Z, which is \
                  later: set the clock right, or start once with --accept-clock if it is",
             ),
             (
                 1_800_000_000_000,
-                "the clock says 2027-01-15T08:00:00Z, but the journal's latest entry is of 2026-12-01T00:00:00Z, more than \
+                "the clock says 2027-01-15T08:00:00Z, but the books were last written at 2026-12-01T00:00:00Z, more than \
                  31 days earlier: set the clock right, or start once with --accept-clock if it is",
             ),
         ];
         for (unix_ms, expected) in table {
-            let refused = check(Timestamp::new(unix_ms), Some(latest), false).unwrap_err();
+            let refused = check(Timestamp::new(unix_ms), Some(latest)).unwrap_err();
             assert_eq!(refused.to_string(), expected);
         }
     }

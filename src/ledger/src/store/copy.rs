@@ -337,10 +337,8 @@ fn mark(db: &dyn Sql) -> Result<(Timestamp, Timestamp), PlaceError> {
     let mut epoch = Epoch::default();
     getrandom::fill(&mut epoch).map_err(|error| PlaceError::Database(format!("no random bytes: {error}")))?;
     let now = now_ms(db)?;
-    let rows = db.query("SELECT max(at) FROM entry", &[])?;
-    let latest = rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten();
     // Without a line, nothing was ever spent.
-    let from = latest.unwrap_or(now);
+    let from = books::latest_moment(db)?.map_or(now, Timestamp::unix_ms);
     let gap = [from.to_be_bytes(), now.to_be_bytes()].concat();
     for (name, value) in [("epoch", epoch.as_slice()), ("gap", &gap)] {
         books::set_meta(db, name, value)?;

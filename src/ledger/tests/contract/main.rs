@@ -101,6 +101,11 @@ macro_rules! every_scenario {
                 a_clock_that_stands_still_opens_nothing,
                 a_year_that_was_accepted_is_not_taken_back,
                 a_clock_that_jumps_gives_no_hold_back,
+                rates_refill_after_the_clock_was_set_back,
+                holds_expire_after_the_clock_was_set_back,
+                accounts_that_spent_nothing_ahead_go_by_the_clock,
+                a_clock_that_was_accepted_is_not_asked_for_again,
+                a_limit_added_ahead_of_the_clock_counts_the_present_window,
             }
             models::{
                 an_alias_shows_what_its_model_spent,

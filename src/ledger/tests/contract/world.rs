@@ -175,7 +175,7 @@ impl<B: Backend> World<B> {
         self.store = Some(self.backend.open(settings).await);
     }
 
-    /// Starts again where the clock is judged by the journal: whether the books were opened.
+    /// Starts again where the clock is judged by the journal: whether the books were opened. Where they were not, they are at noon.
     pub(crate) async fn starts_unaccepted(&mut self) -> Result<(), String> {
         let store = self.store.take().unwrap();
         self.backend.close(store).await;
@@ -184,7 +184,10 @@ impl<B: Backend> World<B> {
         let refused = opened.as_ref().err().cloned();
         self.store = Some(match opened {
             Ok(store) => store,
-            Err(_) => self.backend.open(settings).await,
+            Err(_) => {
+                self.clock.set(NOON);
+                self.backend.open(settings).await
+            }
         });
         refused.map_or(Ok(()), Err)
     }

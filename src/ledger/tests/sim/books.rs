@@ -16,7 +16,6 @@ pub(crate) struct Books {
     pub(crate) holds: BTreeMap<u32, HoldRow>,
     /// Account, window, model, soft, start, part.
     pub(crate) crossings: Vec<(Who, String, String, bool, i64, i64)>,
-    pub(crate) latest: Option<i64>,
     entries: Rows,
     balances: Rows,
     numbers: BTreeMap<i64, u32>,
@@ -31,7 +30,7 @@ const TABLES: [&str; 4] = [
 ];
 
 impl Books {
-    pub(crate) async fn read(ledger: &Ledger) -> Self {
+    pub(crate) async fn read(ledger: &Ledger, set_back: bool) -> Self {
         let tables = match &ledger.place {
             Place::File(_) => {
                 let path = ledger.file().unwrap();
@@ -50,18 +49,20 @@ impl Books {
                 tables.try_into().unwrap()
             }
         };
-        Self::of(tables, ledger.is_shared())
+        Self::of(tables, ledger.is_shared(), set_back)
     }
 
-    fn of([holds, crossings, mut entries, balances]: [Rows; 4], shared: bool) -> Self {
+    fn of([holds, crossings, mut entries, balances]: [Rows; 4], shared: bool, set_back: bool) -> Self {
         if shared {
-            // Each ledger has numbers of its own, so that only the time orders them, and within a moment what must have come first.
+            // Each ledger has numbers of its own, so that only the time orders them, and within a moment what must have come first; of a
+            // time that was set back, only that.
             const ORDER: [&str; 6] = ["hold", "adjust", "settle", "expire", "void", "correct"];
             entries.sort_by_key(|row| {
-                (row[1].int(), ORDER.iter().position(|kind| *kind == row[2].maybe_text().unwrap_or_default()))
+                let at = if set_back { 0 } else { row[1].int() };
+                (at, ORDER.iter().position(|kind| *kind == row[2].maybe_text().unwrap_or_default()))
             });
         }
-        let mut books = Self { latest: entries.iter().map(|row| row[1].int()).max(), ..Self::default() };
+        let mut books = Self::default();
         for row in &holds {
             let Cell::Blob(id) = &row[1] else { panic!("an id") };
             let number = u32::from_be_bytes(id[12..].try_into().unwrap());

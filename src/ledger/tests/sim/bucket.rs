@@ -43,6 +43,11 @@ impl Bucket {
         (self.level, self.at) = (level.max(0), now);
     }
 
+    /// Is as full at `now` as it was `then`.
+    pub(crate) fn carry_over(&mut self, then: i64, now: i64) {
+        self.set(self.level_at(then), now);
+    }
+
     /// Takes units, or says after how many milliseconds it would. More than the whole limit passes an empty bucket.
     pub(crate) fn take(&mut self, units: u64, now: i64) -> Result<(), u64> {
         if self.is_parallel() {

@@ -216,7 +216,9 @@ impl Ledger {
                 Ok(reply) => Ok(reply),
                 Err(StoreError::Invalid(_)) => Ok(Reply::Invalid),
                 Err(StoreError::NotFound(_)) => Ok(Reply::NotFound),
-                Err(StoreError::Conflict(_)) => Ok(Reply::Conflict),
+                Err(StoreError::Conflict(_) | StoreError::Managed(_) | StoreError::Foreign(_)) => {
+                    Ok(Reply::Conflict)
+                }
                 Err(error @ StoreError::Unavailable(_)) => Err(fault(error)),
             }
         }

@@ -3,8 +3,8 @@
 use crate::books::Books;
 use crate::dice::Dice;
 use crate::ledger::{Fault, Ledger, is_listed, name};
-use crate::oracle::{Cap, Hold, Oracle, Reply, State};
-use crate::plan::{Event, Message, News, Step, Who};
+use crate::oracle::{Cap, Oracle, Reply, State};
+use crate::plan::{Message, Step, Who};
 use crate::spans::{DAY_MS, HOUR_MS, Span};
 use futures_util::future::join_all;
 use tollgate_domain::hold::DenialReason;
@@ -82,29 +82,9 @@ impl Run {
         if self.ledger.is_shared() { 2 } else { 1 }
     }
 
-    /// To be lifted: a correction does not reach the account of a tag that was made after the hold had ended, nor a limit that was
-    /// added when nothing but holds that cost nothing was in its window. Among other messages it is left out, too: which
-    /// of them comes first is not known.
-    fn is_left_out(&self, message: &Message, others: &[(usize, Message)]) -> bool {
-        if let Message::Report(news) | Message::Hold(_, news) = message {
-            // And a stranger's void of a hold that another ledger makes at the same moment: they share no row that is locked.
-            let asked = |news: &News| {
-                others.iter().any(|(_, other)| {
-                    matches!(other, Message::Hold(ask, _) if ask.number == news.hold && ask.key != news.key)
-                })
-            };
-            return news.iter().any(|news| news.event == Event::Void && asked(news));
-        }
-        let Message::Correct(number, _) = message else { return false };
-        let ended_so = |hold: &Hold| hold.tagged_late || (hold.posted == 0 && hold.state != State::Pending);
-        let known = self.oracles[0].holds.iter().find(|hold| hold.number == *number);
-        known.is_some_and(ended_so) || !others.is_empty()
-    }
-
     async fn step(&mut self, step: &Step) -> Result<(), Fault> {
         let now = self.oracle().now();
         match step {
-            Step::Send(_, message) | Step::Forget(_, message) if self.is_left_out(message, &[]) => Ok(()),
             Step::Send(store, message) => self.send(*store, message).await,
             Step::Forget(store, message) => self.forget(*store, message).await,
             Step::Together(messages) => self.together(messages).await,
@@ -133,15 +113,7 @@ impl Run {
     }
 
     async fn restart(&mut self, crash: bool, back_ms: i64) -> Result<(), Fault> {
-        if back_ms > 0 && !self.ledger.is_shared() {
-            if let Some(latest) = Books::read(&self.ledger).await.latest {
-                self.oracle().learn_latest(latest)?;
-            }
-            // Not behind the last change of a limit: it has counted the past of the window that it found, not of those before.
-            let changed_at = self.oracle().changed_at;
-            let clock = self.oracle().clock;
-            self.oracle().clock = (clock - back_ms).max(changed_at.min(clock));
-        }
+        self.oracle().clock -= back_ms;
         if crash {
             self.ledger.crash();
         }
@@ -216,9 +188,6 @@ impl Run {
     async fn together(&mut self, messages: &[(usize, Message)]) -> Result<(), Fault> {
         let mut prepared = Vec::new();
         for (store, message) in messages {
-            if self.is_left_out(message, messages) {
-                continue;
-            }
             let store = store % self.stores();
             prepared.push((store, self.prepared(store, message).await?));
         }
@@ -260,8 +229,11 @@ impl Run {
 
     /// Everything that both know; what costs a reading of all tables only where it is `whole`.
     async fn compare(&mut self, whole: bool) -> Result<(), Fault> {
-        let books =
-            if whole || self.oracles.len() > 1 { Some(Books::read(&self.ledger).await) } else { None };
+        let books = if whole || self.oracles.len() > 1 {
+            Some(Books::read(&self.ledger, self.oracles[0].set_back).await)
+        } else {
+            None
+        };
         let mut why = String::new();
         for index in 0..self.oracles.len() {
             match self.compare_with(&self.oracles[index], books.as_ref()).await {
@@ -345,8 +317,8 @@ fn compare_account(oracle: &Oracle, who: Who, record: Option<&AccountRecord>) ->
 fn limit(oracle: &Oracle, who: Who, cap: &Cap) -> (i64, i64, i64, i64, Option<i64>) {
     let (posted, pending) = oracle.sum((who, cap.span, cap.model));
     let (start, end) = match cap.span {
-        Span::Rolling(_) => (cap.span.counts_from(oracle.now()), None),
-        span => span.period(oracle.now()),
+        Span::Rolling(_) => (cap.span.counts_from(oracle.moment(who)), None),
+        span => span.period(oracle.moment(who)),
     };
     (cap.amount, posted, pending, start, end)
 }

@@ -56,6 +56,11 @@ impl Span {
 
     /// Whether a hold made at `made_at` counts at `now`. For life, everything does.
     pub(crate) fn counts(self, made_at: i64, now: i64) -> bool {
+        self.counts_or_will(made_at, now) && self.period(now).1.is_none_or(|end| made_at < end)
+    }
+
+    /// Whether it counts at `now` or later: it can have been made ahead of the clock.
+    pub(crate) fn counts_or_will(self, made_at: i64, now: i64) -> bool {
         self == Self::Lifetime || made_at >= self.counts_from(now)
     }
 

@@ -76,6 +76,15 @@ impl Books<'_> {
         Ok(digest.map_or(Found::Unknown, Found::Tombstone))
     }
 
+    /// What the books know of the id that this key asks for. A void by another key says nothing about its hold.
+    fn find_asked(&mut self, ask: &HoldAsk) -> sql::Result<Found> {
+        let found = self.find(&ask.id)?;
+        Ok(match found {
+            Found::Tombstone(owner) if owner != ask.key => Found::Unknown,
+            found => found,
+        })
+    }
+
     /// Keeps a hold that has changed in memory, where it would be read from the database before it is written.
     fn put_back(&mut self, id: HoldId, row: HoldRow) {
         if row.state == HoldState::Pending || self.db.is_shared() {
@@ -89,7 +98,7 @@ impl Books<'_> {
         ask: &HoldAsk,
         reports: &[Report],
     ) -> Result<(Verdict, Vec<Outcome>), Failure> {
-        let found = self.find(&ask.id)?;
+        let found = self.find_asked(ask)?;
         // Before the reports, because an error must leave nothing changed.
         if let Found::Hold(row) = &found
             && !row.is_of(ask)
@@ -102,7 +111,7 @@ impl Books<'_> {
         }
         self.keep_found(ask.id, found);
         let outcomes = self.report(reports)?;
-        let found = self.find(&ask.id)?;
+        let found = self.find_asked(ask)?;
         let verdict = match (step(found.standing(), Message::Hold), found) {
             (Step::Repeat, Found::Hold(row)) => {
                 let (amount, expires_at) = (row.terms.amount, row.expires_at);
@@ -139,8 +148,9 @@ impl Books<'_> {
             Ok(taken) => taken,
             Err(denied) => return Ok(Verdict::Denied(denied)),
         };
-        let mut balances = self.current_balances(&charges.accounts, ask.model.as_str(), now)?;
-        let mut limits = self.limits_over(&balances, now)?;
+        let moment = self.moment(&charges.accounts, now)?;
+        let mut balances = self.current_balances(&charges.accounts, ask.model.as_str(), moment)?;
+        let mut limits = self.limits_over(&balances, moment)?;
         limits.extend(charges.new_session.and(key.session_limit).map(|cap| self.unspent_session(cap)));
         let would_deny = match admission::afford(amount, limits.iter().map(LimitNow::counted)) {
             Ok(would_deny) => would_deny.or(taken.would_deny.then_some(DenialReason::RateLimited)),
@@ -148,11 +158,11 @@ impl Books<'_> {
         };
         if let Some(session) = charges.new_session {
             let account = self.make_session(&key, session, now)?;
-            balances.push(self.current_balance(account, 0, now)?.1);
+            balances.push(self.current_balance(account, 0, moment)?.1);
         }
         let expires_at = now.plus_ms(self.ground.hold_ttl_ms);
         let hold = self.next_hold()?;
-        self.record(Entry { pending: amount, ..Entry::new(Kind::Hold, now, hold, &balances) })?;
+        self.record(Entry { pending: amount, ..Entry::new(Kind::Hold, moment, hold, &balances) })?;
         self.keep_rates(&taken);
         let new = NewHold {
             hold,
@@ -165,7 +175,7 @@ impl Books<'_> {
             rates: taken.units,
             amount,
             would_deny,
-            created_at: now,
+            created_at: moment,
             expires_at,
         };
         new.insert(self)?;
@@ -173,7 +183,7 @@ impl Books<'_> {
         Ok(Verdict::Held { amount, expires_at, rates: taken.now })
     }
 
-    /// The balances that a hold on these accounts charges at `now`, made where they are new.
+    /// The balances that a hold on these accounts charges at its moment, made where they are new.
     fn current_balances(
         &mut self,
         accounts: &[i64],
@@ -289,7 +299,7 @@ impl Books<'_> {
         row.usage = known.map(|usage| Usage { output: usage.output.max(output_seen), ..usage });
         row.sequence = sequence;
         row.expires_at = row.expires_at.max(now.plus_ms(self.ground.hold_ttl_ms));
-        self.keep_open(&row)?;
+        self.change_summed(&row, |books| books.keep_open(&row))?;
         self.put_back(id, row);
         Ok(())
     }
@@ -377,11 +387,12 @@ impl Books<'_> {
         for balance in &row.balances {
             accounts.insert(self.balance(*balance)?.account);
         }
-        let now = self.now();
+        let clock = self.now();
         let of_tags = self.binding_tag_accounts(row.hold)?;
         self.lock(&of_tags.difference(&accounts).copied().collect())?;
         accounts.extend(of_tags);
         for account in accounts {
+            let now = self.moment_of(account, clock)?;
             let charged = self.charged(account)?;
             let counts = charged.counts.iter();
             for count in
@@ -454,7 +465,6 @@ impl Books<'_> {
             "DELETE FROM tombstone WHERE id IN (SELECT id FROM tombstone WHERE at < $1 ORDER BY at LIMIT $2)",
             &values![forgotten, SWEEP_MAX],
         )?;
-        // By the clock itself: it may stand behind the journal.
         if self.ground.clock.now() < self.ground.grace_until.max(self.memory.grace_until) {
             return Ok(false);
         }

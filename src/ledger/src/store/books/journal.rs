@@ -102,7 +102,7 @@ impl Books<'_> {
     }
 
     pub(super) fn write_entry(&mut self, entry: &Entry<'_>, overrun: Nanodollars) -> sql::Result<()> {
-        let number = self.next_entry(entry.at)?;
+        let number = self.next_entry()?;
         let balances = pack_ids(entry.balances);
         let usage = entry.usage.map(|usage| pack(classes(usage)));
         let line = Line {

@@ -1,5 +1,6 @@
 //! Limits over balances, and the parts of them that were spent.
 
+use super::code::Failure;
 use super::keys::Count;
 use super::memory::Books;
 use crate::rules::admission::{self, Counted};
@@ -31,7 +32,7 @@ impl LimitNow {
 
 impl Books<'_> {
     /// The limits over these balances, each as it stands. Those that only warn are left out.
-    pub(super) fn limits_over(&mut self, balances: &[i64], now: Timestamp) -> sql::Result<Vec<LimitNow>> {
+    pub(super) fn limits_over(&mut self, balances: &[i64], now: Timestamp) -> Result<Vec<LimitNow>, Failure> {
         let observe_all = self.ground.observe;
         let mut limits = Vec::new();
         for id in balances {
@@ -63,7 +64,7 @@ impl Books<'_> {
     }
 
     /// The window that a balance belongs to, where it has limits.
-    fn standing_over(&mut self, id: i64, now: Timestamp) -> sql::Result<Option<StandingOver>> {
+    fn standing_over(&mut self, id: i64, now: Timestamp) -> Result<Option<StandingOver>, Failure> {
         let balance = self.balance(id)?;
         let (account, window, start) = (balance.account, balance.window, balance.start);
         let (mut posted, mut pending) = (balance.posted, balance.pending);
@@ -73,6 +74,7 @@ impl Books<'_> {
         let Some(index) = place.filter(|index| !charged.counts[*index].limits.is_empty()) else {
             return Ok(None);
         };
+        let now = if window == Window::Lifetime { now } else { self.moment_of(account, now)? };
         let mut resets_at = window.period_at(now).and_then(|period| period.end);
         if window.is_rolling() {
             let from = window.counts_from(now).unwrap_or(now);
@@ -82,7 +84,7 @@ impl Books<'_> {
             }
             (posted, pending) = (Nanodollars::ZERO, Nanodollars::ZERO);
             resets_at = None;
-            for bucket in self.buckets(account, index, from)? {
+            for bucket in self.buckets(account, index, from, now)? {
                 let bucket = self.balance(bucket)?;
                 posted = posted.plus(bucket.posted).unwrap_or(Nanodollars::MAX);
                 pending = pending.plus(bucket.pending).unwrap_or(Nanodollars::MAX);
@@ -100,7 +102,7 @@ impl Books<'_> {
         balances: &[i64],
         growth: Nanodollars,
         at: Timestamp,
-    ) -> sql::Result<()> {
+    ) -> Result<(), Failure> {
         for id in balances {
             let account = self.balance(*id)?.account;
             let Some(standing) = self.standing_over(*id, at)? else { continue };
@@ -144,11 +146,8 @@ impl Books<'_> {
     }
 
     /// Records what a changed limit finds crossed already.
-    pub(super) fn record_crossed(
-        &mut self,
-        account: i64,
-        now: Timestamp,
-    ) -> Result<(), super::code::Failure> {
+    pub(super) fn record_crossed(&mut self, account: i64, now: Timestamp) -> Result<(), Failure> {
+        let now = self.moment_of(account, now)?;
         let charged = self.charged(account)?;
         for index in 0..charged.counts.len() {
             if charged.counts[index].limits.iter().all(|cap| cap.thresholds.is_empty()) {

@@ -7,17 +7,18 @@
 
 use super::balance::{Balance, select_balance};
 use super::charges::TAGS_REVISION;
-use super::code::{Failure, corrupt, digest, fixed, instant};
+use super::code::{Failure, corrupt, digest, fixed};
 use super::memory::Books;
 use super::meta;
 use super::prices::PRICE_REVISION;
 use super::rows::{HoldRow, select_hold};
-use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value, values};
+use crate::clock::OutOfStep;
+use crate::store::sql::{self, CLOCK_MS, SqlError, SqlErrorKind, Value, values};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 
 /// In one order, so that no two transactions wait for each other.
-const LOCK: &str = r#"SELECT balance, charged_at FROM balance
+const LOCK: &str = r#"SELECT balance FROM balance
     WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE"#;
 
 /// What a batch of messages is about.
@@ -95,17 +96,8 @@ impl Books<'_> {
             return Ok(());
         }
         let accounts: Vec<i64> = accounts.iter().copied().collect();
-        let locked = self.db.query(LOCK, &[Value::Ints(&accounts)])?;
-        self.not_before_charges(&locked)?;
+        self.db.query(LOCK, &[Value::Ints(&accounts)])?;
         self.observe_clock()
-    }
-
-    /// Windows never move back, whatever the database's clock says.
-    fn not_before_charges(&mut self, locked: &[Row]) -> sql::Result<()> {
-        for row in locked.iter().filter(|row| !row.is_null(1)) {
-            self.not_before(instant(row, 1)?);
-        }
-        Ok(())
     }
 
     /// Takes the locks, and reads what they protect and the time. All of it is sent at once, so that the others, who wait for the
@@ -128,11 +120,10 @@ impl Books<'_> {
             (meta::READ, &values![PRICE_REVISION]),
             (meta::READ, &values![TAGS_REVISION]),
         ])?;
-        let [locked, clock, revisions, holds, tombstones, balances, present, tags] =
+        let [_, clock, revisions, holds, tombstones, balances, present, tags] =
             <[_; 8]>::try_from(read).map_err(|_| corrupt("answer"))?;
-        self.not_before_charges(&locked)?;
         if let Some(row) = clock.first() {
-            self.ground.clock.observe(row.int(0)?);
+            self.follow_clock(row.int(0)?)?;
         }
         let revisions = revisions.iter().map(|row| Ok((row.int(0)?, row.int(1)?)));
         let revisions: HashMap<i64, i64> = revisions.collect::<sql::Result<_>>()?;
@@ -201,9 +192,13 @@ impl Books<'_> {
 
     /// The database's clock, where it has one: it decides for every ledger on it.
     pub(super) fn observe_clock(&self) -> sql::Result<()> {
-        if let Some(now) = self.db.clock_ms()? {
-            self.ground.clock.observe(now);
-        }
-        Ok(())
+        self.db.clock_ms()?.map_or(Ok(()), |now| self.follow_clock(now))
+    }
+
+    /// Ledgers that do not agree on the time must not write to the same books.
+    fn follow_clock(&self, now_ms: i64) -> sql::Result<()> {
+        let out_of_step =
+            |error: OutOfStep| SqlError { kind: SqlErrorKind::Unavailable, why: error.to_string() };
+        self.ground.clock.observe(now_ms).map_err(out_of_step)
     }
 }

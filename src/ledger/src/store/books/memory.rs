@@ -76,6 +76,8 @@ pub(super) struct Memory {
     pub(super) tags: Option<TagAccounts>,
     /// Session accounts, by key account and session.
     pub(super) sessions: HashMap<(i64, String), i64>,
+    /// Until when holds were in the sums when that was last read; unread, all may be.
+    pub(super) rolled_until: Timestamp,
     /// When to look for ended sessions.
     pub(super) sessions_at: Timestamp,
     /// The session that was looked at last.
@@ -109,12 +111,11 @@ struct Current {
     balance: i64,
 }
 
-/// Which numbers come next, and the time of the latest entry.
+/// Which numbers come next.
 #[derive(Clone, Copy, Debug)]
 struct Numbers {
     hold: Block,
     entry: Block,
-    at: Timestamp,
 }
 
 /// Numbers that are this ledger's to give: the next, and the first that is not.
@@ -129,17 +130,18 @@ const BLOCK: i64 = 1_000;
 
 impl Numbers {
     fn read(db: &dyn Sql) -> sql::Result<Self> {
-        let newest = db.query("SELECT entry, at FROM entry ORDER BY entry DESC LIMIT 1", &[])?;
-        let newest = newest.first();
-        let at = newest.map(|row| instant(row, 1)).transpose()?.unwrap_or(Timestamp::new(i64::MIN));
         if db.is_shared() {
-            return Ok(Self { hold: Block::default(), entry: Block::default(), at });
+            return Ok(Self { hold: Block::default(), entry: Block::default() });
         }
-        let all = |last: i64| Block { next: last + 1, end: i64::MAX };
-        let hold = db.query("SELECT coalesce(max(hold), 0) FROM hold", &[])?;
-        let hold = hold.first().map_or(Ok(0), |row| row.int(0))?;
-        let entry = newest.map(|row| row.int(0)).transpose()?.unwrap_or(0);
-        Ok(Self { hold: all(hold), entry: all(entry), at })
+        let after = |last: &str| -> sql::Result<Block> {
+            let rows = db.query(last, &[])?;
+            let last = rows.first().map_or(Ok(0), |row| row.int(0))?;
+            Ok(Block { next: last + 1, end: i64::MAX })
+        };
+        Ok(Self {
+            hold: after("SELECT coalesce(max(hold), 0) FROM hold")?,
+            entry: after("SELECT coalesce(max(entry), 0) FROM entry")?,
+        })
     }
 }
 
@@ -176,6 +178,7 @@ impl Memory {
             grace_until: Timestamp::new(i64::MIN),
             tags: None,
             sessions: HashMap::new(),
+            rolled_until: Timestamp::new(i64::MAX),
             sessions_at: Timestamp::new(i64::MIN),
             sessions_after: 0,
             current: HashMap::new(),
@@ -192,16 +195,15 @@ impl Memory {
         }
     }
 
-    /// Forgets every row. Time does not run back, even where what was written at that time is gone; numbers of a block may be left
-    /// out, but where there are no blocks, the next follows the last that was written.
+    /// Forgets every row. Numbers of a block may be left out, but where there are no blocks, the next follows the last that was
+    /// written.
     pub(super) fn forget(&mut self, db: &dyn Sql) -> sql::Result<()> {
         let numbers = if db.is_shared() { self.numbers } else { Numbers::read(db)? };
-        let at = self.numbers.at.max(numbers.at);
         *self = Self {
             sessions_at: self.sessions_at,
             sessions_after: self.sessions_after,
             grace_until: self.grace_until,
-            ..Self::with(Numbers { at, ..numbers })
+            ..Self::with(numbers)
         };
         Ok(())
     }
@@ -300,27 +302,11 @@ impl Memory {
 }
 
 impl Books<'_> {
-    /// The time: never earlier than that of the latest entry.
-    pub(super) fn now(&self) -> Timestamp {
-        self.ground.clock.now().max(self.memory.numbers.at)
-    }
-
-    /// The time of the latest entry that this ledger knows of.
-    pub(super) const fn latest(&self) -> Timestamp {
-        self.memory.numbers.at
-    }
-
-    /// Time does not run back behind this.
-    pub(super) fn not_before(&mut self, at: Timestamp) {
-        self.memory.numbers.at = self.memory.numbers.at.max(at);
-    }
-
     pub(super) fn next_hold(&mut self) -> sql::Result<i64> {
         self.memory.numbers.hold.take(self.db, "SELECT nextval('hold_number')")
     }
 
-    pub(super) fn next_entry(&mut self, at: Timestamp) -> sql::Result<i64> {
-        self.not_before(at);
+    pub(super) fn next_entry(&mut self) -> sql::Result<i64> {
         self.memory.numbers.entry.take(self.db, "SELECT nextval('entry_number')")
     }
 
@@ -430,8 +416,14 @@ impl Books<'_> {
         Ok((period, balance))
     }
 
-    /// The balances of a rolling window, with their starts, since `from`.
-    pub(super) fn buckets(&mut self, account: i64, index: usize, from: Timestamp) -> sql::Result<Vec<i64>> {
+    /// The balances of a rolling window that begin since `from`, and until `now`.
+    pub(super) fn buckets(
+        &mut self,
+        account: i64,
+        index: usize,
+        from: Timestamp,
+        now: Timestamp,
+    ) -> sql::Result<Vec<i64>> {
         if !self.memory.buckets.contains_key(&(account, index)) {
             let charged = self.charged(account)?;
             let count = charged.counts.get(index).ok_or_else(|| corrupt("count"))?;
@@ -446,7 +438,7 @@ impl Books<'_> {
         }
         let Some(buckets) = self.memory.buckets.get_mut(&(account, index)) else { return Ok(Vec::new()) };
         buckets.retain(|(start, _)| *start >= from);
-        Ok(buckets.iter().map(|(_, balance)| *balance).collect())
+        Ok(buckets.iter().filter(|(start, _)| *start <= now).map(|(_, balance)| *balance).collect())
     }
 
     /// The balance, as this transaction has left it so far.
@@ -488,7 +480,7 @@ impl Books<'_> {
                 balance.posted = posted;
                 balance.pending = pending;
             }
-            balance.charged_at = charged_at.map(Timestamp::unix_ms).or(balance.charged_at);
+            balance.charged_at = charged_at.map(Timestamp::unix_ms).max(balance.charged_at);
             if !std::mem::replace(&mut balance.changed, true) {
                 self.memory.changed.push(*id);
             }
@@ -500,10 +492,16 @@ impl Books<'_> {
     pub(super) fn flush(&mut self) -> sql::Result<()> {
         self.flush_balances()?;
         self.flush_rates()?;
-        self.send()?;
-        if !self.db.is_shared() {
-            self.memory.shrink();
-        }
+        self.send()
+    }
+
+    /// Writes what has changed, and commits.
+    pub(super) fn commit(&mut self) -> sql::Result<()> {
+        self.flush_balances()?;
+        self.flush_rates()?;
+        let writes = std::mem::take(&mut self.memory.writes);
+        writes.send(|statements| self.db.commit_after(statements))?;
+        self.memory.shrink();
         Ok(())
     }
 

@@ -15,6 +15,7 @@ mod limits;
 mod locking;
 mod memory;
 mod meta;
+mod moments;
 mod past;
 mod prices;
 mod rates;
@@ -36,6 +37,7 @@ pub use retire::{Retired, retire};
 pub(crate) use balance::add_checksums;
 pub(crate) use memory::Epoch;
 pub(crate) use meta::set as set_meta;
+pub(crate) use moments::latest as latest_moment;
 
 use super::clock_check::ClockError;
 use super::sql::{self, Sql, SqlError};
@@ -151,11 +153,7 @@ pub(crate) struct Connections {
 }
 
 /// What the books say of themselves, read once at the start.
-pub(crate) struct Start {
-    epoch: Epoch,
-    prices: Prices,
-    clock: Clock,
-}
+pub(crate) struct Start(Ground);
 
 /// Why the books are not taken into service.
 #[derive(Debug, thiserror::Error)]
@@ -197,14 +195,13 @@ impl Start {
             (None, None) => Clock::system(),
         };
         db.begin()?;
-        let started = tending::begin(db, settings, &clock);
+        let started = tending::begin(db, settings, clock);
         if started.is_ok() {
             db.commit()?
         } else {
             db.rollback()?
         }
-        let (epoch, prices) = started?;
-        Ok(Self { epoch, prices, clock })
+        started.map(Self)
     }
 }
 
@@ -213,29 +210,17 @@ impl BooksStore {
     ///
     /// # Errors
     /// Where the system has no thread to give.
-    pub(crate) fn start(
-        connections: Connections,
-        start: Start,
-        settings: Settings,
-    ) -> std::io::Result<(Self, Keeper)> {
-        let ground = Ground {
-            epoch: start.epoch,
-            prices: start.prices.clone(),
-            grace_until: start.clock.now().plus_ms(settings.expiry_grace_ms),
-            grace_ms: settings.expiry_grace_ms,
-            clock: start.clock,
-            hold_ttl_ms: settings.hold_ttl_ms,
-            observe: settings.observe,
-        };
+    pub(crate) fn start(connections: Connections, Start(ground): Start) -> std::io::Result<(Self, Keeper)> {
         let (failure, failed) = watch::channel(None);
         let trouble = Trouble::default();
         let (lookups, mut threads) = worker::start_readers("ledger-lookups", connections.lookups, &ground)?;
         let (lists, lists_threads) = worker::start_readers("ledger-lists", connections.lists, &ground)?;
         threads.extend(lists_threads);
+        let (epoch, prices) = (ground.epoch, ground.prices.clone());
         let (writer, writer_thread) =
             worker::start_writer(connections.writer, ground, failure, trouble.clone())?;
         threads.push(writer_thread);
-        let store = Self { writer, lookups, lists, prices: start.prices, epoch: start.epoch, trouble };
+        let store = Self { writer, lookups, lists, prices, epoch, trouble };
         Ok((store, Keeper { failed, threads, _guard: connections.guard }))
     }
 }

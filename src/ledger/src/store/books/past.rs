@@ -45,19 +45,63 @@ impl Books<'_> {
     ) -> Result<(), Failure> {
         let charged = self.charged(account)?;
         let payer = self.payer(account)?;
+        let moment = self.moment_of(account, now)?;
         for count in &charged.counts {
             let known = |other: &Count| other.window == count.window && other.model == count.model;
             if before.iter().any(known) {
                 continue;
             }
-            let from = count.window.counts_from(now).unwrap_or(now);
+            let from = count.window.counts_from(moment).unwrap_or(moment);
             let mut period = count.window.period_at(from);
             while let Some(Period { start, end }) = period {
                 self.count_period(account, &payer, count, start, end, now)?;
-                period = end.filter(|end| *end <= now).and_then(|end| count.window.period_at(end));
+                period = end.filter(|end| *end <= moment).and_then(|end| count.window.period_at(end));
             }
+            // A tag can have been on requests ahead of the clock.
+            let end = count.window.period_at(moment).and_then(|period| period.end);
+            self.count_since(account, &payer, count, end, now)?;
         }
         Ok(())
+    }
+
+    /// Counts the windows of the account that are open at `now` or begin later, as far as anything lies in them.
+    pub(super) fn count_again(&mut self, account: i64, now: Timestamp) -> Result<(), Failure> {
+        let charged = self.charged(account)?;
+        let payer = self.payer(account)?;
+        if matches!(payer, Payer::Nobody) {
+            return Ok(());
+        }
+        for count in charged.counts.iter().filter(|count| count.window != Window::Lifetime) {
+            let from = count.window.counts_from(now).or(Some(now));
+            self.count_since(account, &payer, count, from, now)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the periods since `from` in which any hold was made.
+    fn count_since(
+        &mut self,
+        account: i64,
+        payer: &Payer,
+        count: &Count,
+        mut from: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        while let Some(since) = from {
+            let Some(Period { start, end }) = self.next_period(count.window, since)? else { break };
+            self.count_period(account, payer, count, start, end, now)?;
+            from = end;
+        }
+        Ok(())
+    }
+
+    /// The first period of a window in which a hold was made since `from`.
+    fn next_period(&self, window: Window, from: Timestamp) -> sql::Result<Option<Period>> {
+        let rows = self
+            .db
+            .query("SELECT min(created_at) FROM hold WHERE created_at >= $1", &values![from.unix_ms()])?;
+        let made_at = rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten();
+        Ok(made_at.and_then(|at| window.period_at(Timestamp::new(at))))
     }
 
     fn count_period(

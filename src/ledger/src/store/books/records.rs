@@ -224,12 +224,14 @@ pub(super) fn standing(
 
 /// The time for these accounts: never earlier than their latest hold.
 pub(super) fn not_before(db: &dyn Sql, accounts: &[i64], now: Timestamp) -> sql::Result<Timestamp> {
-    if !db.is_shared() {
-        return Ok(now);
-    }
+    let places: Vec<String> = (1..=accounts.len()).map(|place| format!("${place}")).collect();
+    let params: Vec<Value<'_>> = accounts.iter().map(|account| Value::Int(*account)).collect();
     let rows = db.query(
-        r#"SELECT max(charged_at) FROM balance WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = ''"#,
-        &[Value::Ints(accounts)],
+        &format!(
+            r#"SELECT max(charged_at) FROM balance WHERE account IN ({}) AND "window" = 'lifetime' AND model = ''"#,
+            places.join(", ")
+        ),
+        &params,
     )?;
     let latest = rows.first().map(|row| maybe_instant(row, 0)).transpose()?.flatten();
     Ok(now.max(latest.unwrap_or(now)))

@@ -183,8 +183,8 @@ pub(super) fn crossings(
     let mut crossings = Vec::new();
     for row in &rows {
         let crossing = read_crossing(row)?;
-        // Nothing behind one that is too young: a cursor must not pass it.
-        if crossing.at > until {
+        // Nothing behind one that is too young: a cursor must not pass it. One that is far ahead is old: the clock was, too.
+        if crossing.at > until && crossing.at <= now.plus_ms(SETTLED_MS) {
             break;
         }
         crossings.push(crossing);

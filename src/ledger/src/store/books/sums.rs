@@ -60,13 +60,14 @@ macro_rules! add_holds {
 
 impl Books<'_> {
     /// Until when holds are in the sums. Where others write, too, it stays so until this transaction ends.
-    pub(super) fn rolled_until(&self, to_change: bool) -> sql::Result<Timestamp> {
+    pub(super) fn rolled_until(&mut self, to_change: bool) -> sql::Result<Timestamp> {
         let statement = match (self.db.is_shared(), to_change) {
             (false, _) => meta::READ,
             (true, false) => "SELECT value FROM meta WHERE name = $1 FOR SHARE",
             (true, true) => "SELECT value FROM meta WHERE name = $1 FOR UPDATE",
         };
-        read_rolled(self.db, statement)
+        self.memory.rolled_until = read_rolled(self.db, statement)?;
+        Ok(self.memory.rolled_until)
     }
 
     /// Changes a hold; where it is in the sums, it is taken out before and put back after.
@@ -75,7 +76,9 @@ impl Books<'_> {
         row: &HoldRow,
         change: impl FnOnce(&mut Self) -> sql::Result<()>,
     ) -> Result<(), Failure> {
-        let young = row.created_at > self.now().plus_ms(-AGE_MS / 2);
+        // Where the clock was ahead, and was set back, what is young can be in the sums.
+        let lately = self.now().plus_ms(-AGE_MS / 2);
+        let young = row.created_at > lately && self.memory.rolled_until <= lately;
         if young || row.created_at >= self.rolled_until(false)? {
             return Ok(change(self)?);
         }
@@ -91,8 +94,7 @@ impl Books<'_> {
 
     /// Sums the next holds that are old enough, and says whether there are more.
     pub(super) fn roll_up(&mut self) -> Result<bool, Failure> {
-        // Never ahead of the journal: a clock that was ahead and is set right must not make a hold that counts as summed.
-        let old = self.now().min(self.latest()).plus_ms(-AGE_MS);
+        let old = self.now().plus_ms(-AGE_MS);
         let from = self.rolled_until(true)?;
         if from >= old {
             return Ok(false);

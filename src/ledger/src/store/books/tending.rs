@@ -2,13 +2,12 @@
 
 use super::check::gap;
 use super::code::{Failure, corrupt};
-use super::memory::{Books, Epoch};
-use super::meta;
+use super::memory::{Books, Epoch, Ground};
 use super::prices::Prices;
 use super::sums::ROLLED_UNTIL;
 use super::{Settings, StartError};
+use super::{meta, moments};
 use crate::clock::Clock;
-use crate::store::clock_check;
 use crate::store::sql::{self, Sql, values};
 use tollgate_domain::time::Timestamp;
 
@@ -34,29 +33,25 @@ impl Chore {
     pub(super) const ALL: [Self; 3] = [Self::Expire, Self::RollUp, Self::EndSessions];
 }
 
-/// Makes what is not there yet, and reads it.
-pub(super) fn begin(db: &dyn Sql, settings: &Settings, clock: &Clock) -> Result<(Epoch, Prices), StartError> {
+/// Makes what is not there yet, and reads it; judges the clock.
+pub(super) fn begin(db: &dyn Sql, settings: &Settings, clock: Clock) -> Result<Ground, StartError> {
     accept_gap(db, settings.accept_gap)?;
-    clock_check::check(clock.now(), latest_entry(db)?, settings.accept_clock)?;
     let mut fresh = Epoch::default();
     getrandom::fill(&mut fresh).map_err(|error| StartError::Database(format!("no random bytes: {error}")))?;
     let once = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     db.execute(once, &values!["epoch", &fresh])?;
     db.execute(once, &values![ROLLED_UNTIL, &i64::MIN.to_be_bytes()])?;
-    let epoch = meta::read(db, "epoch")?.ok_or_else(|| corrupt("epoch"))?;
-    Ok((epoch, Prices::begin(db, &settings.book)?))
-}
-
-/// Lines that are looked at for the latest moment: where several ledgers write, the last number need not be the latest.
-const LATEST: i64 = 5_000;
-
-/// The latest moment that the journal knows of.
-fn latest_entry(db: &dyn Sql) -> sql::Result<Option<Timestamp>> {
-    let rows = db.query(
-        "SELECT max(at) FROM (SELECT at FROM entry ORDER BY entry DESC LIMIT $1) latest",
-        &values![LATEST],
-    )?;
-    Ok(rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten().map(Timestamp::new))
+    let ground = Ground {
+        epoch: meta::read(db, "epoch")?.ok_or_else(|| corrupt("epoch"))?,
+        prices: Prices::begin(db, &settings.book)?,
+        grace_until: clock.now().plus_ms(settings.expiry_grace_ms),
+        grace_ms: settings.expiry_grace_ms,
+        clock,
+        hold_ttl_ms: settings.hold_ttl_ms,
+        observe: settings.observe,
+    };
+    moments::judge(db, &ground, settings.accept_clock)?;
+    Ok(ground)
 }
 
 /// Books that were given back from a backup serve only when somebody knows it.
@@ -89,6 +84,7 @@ impl Books<'_> {
 
     /// Writes something, to know whether that works again.
     pub(super) fn probe(&mut self) -> sql::Result<()> {
+        self.observe_clock()?;
         let now = self.now().unix_ms().to_be_bytes();
         self.write(meta::SET, &values!["probe", &now])
     }

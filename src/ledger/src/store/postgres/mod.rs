@@ -65,7 +65,7 @@ fn open_blocking(
     };
     let failed = |error: std::io::Error| OpenError::Start(super::StartError::Database(error.to_string()));
     let _inside = runtime.enter();
-    BooksStore::start(connections, start, settings).map_err(failed)
+    BooksStore::start(connections, start).map_err(failed)
 }
 
 #[cfg(test)]

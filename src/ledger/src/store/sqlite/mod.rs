@@ -25,5 +25,5 @@ pub fn open(path: impl AsRef<Path>, settings: Settings) -> Result<(BooksStore, K
         guard: Some(opened.lock),
     };
     let failed = |error| OpenError::File { path: opened.path.clone(), error };
-    BooksStore::start(connections, start, settings).map_err(failed)
+    BooksStore::start(connections, start).map_err(failed)
 }

@@ -22,7 +22,6 @@ impl Oracle {
         // A tag can have been on requests for long, and while its account was gone.
         for hold in self.holds.iter_mut().filter(|hold| hold.belongs(who) && !hold.charged.contains(&who)) {
             hold.charged.push(who);
-            hold.tagged_late |= matches!(hold.state, State::Settled | State::Voided);
             hold.places.push(lifetime);
         }
         self.put(who, spec, &[lifetime]);
@@ -53,9 +52,10 @@ impl Oracle {
             limits.iter().map(cap).collect()
         });
         let now = self.now();
-        self.changed_at = now;
+        self.wrote();
         let ids = &mut self.ids;
         let account = self.accounts.get_mut(&who).unwrap();
+        account.changed_at = now;
         account.owners = change.owners.unwrap_or(account.owners);
         account.caps = caps.unwrap_or(std::mem::take(&mut account.caps));
         account.blocked = change.blocked.unwrap_or(account.blocked);
@@ -72,14 +72,19 @@ impl Oracle {
 
     /// A window that was not counted before counts what was made in it.
     fn count_past(&mut self, who: Who, before: &[Place]) {
-        let now = self.now();
+        self.count_since(who, self.moment(who), before);
+    }
+
+    /// Windows other than those of `before` count what was made in those that are open at a moment, and later.
+    pub(super) fn count_since(&mut self, who: Who, moment: i64, before: &[Place]) {
         for place in self.places(who) {
             let (_, span, model) = place;
             if before.contains(&place) {
                 continue;
             }
             for hold in &mut self.holds {
-                let counts = hold.belongs(who) && hold.is_of(model) && span.counts(hold.made_at, now);
+                let counts =
+                    hold.belongs(who) && hold.is_of(model) && span.counts_or_will(hold.made_at, moment);
                 if counts && !hold.places.contains(&place) {
                     hold.places.push(place);
                 }
@@ -107,11 +112,14 @@ impl Oracle {
                 gone.push(*other);
             }
         }
+        let now = self.now();
         for who in gone {
             let account = self.accounts.get_mut(&who).unwrap();
             account.alive = false;
             account.revision += 1;
+            account.changed_at = now;
         }
+        self.wrote();
         Reply::Done
     }
 

@@ -45,7 +45,9 @@ impl Oracle {
         }
         let outcomes = news.iter().map(|news| self.report(news)).collect();
         let decision = match self.find(ask.number).map(|index| &self.holds[index]) {
-            None if self.tombstones.contains_key(&ask.number) => denied(DenialReason::HoldEnded),
+            None if self.tombstones.get(&ask.number).is_some_and(|(key, _)| *key == ask.key) => {
+                denied(DenialReason::HoldEnded)
+            }
             None => self.decide(ask),
             Some(Hold { state: State::Pending, amount, expires_at, .. }) => {
                 Decision::Held { amount: *amount, expires_at: *expires_at, rates: Vec::new() }
@@ -70,12 +72,22 @@ impl Oracle {
         let mut hold = self.draft(ask, &chain);
         let accounts = self.accounts.clone();
         match self.count_rates(&mut hold).and_then(|(rates, limited)| {
-            let would_deny = self.afford(&hold.charged, hold.model, hold.amount)?;
+            let would_deny = self.afford(&hold.charged, hold.model, hold.amount, hold.made_at)?;
             Ok((rates, would_deny.or(limited.then_some(DenialReason::RateLimited))))
         }) {
             Ok((rates, would_deny)) => {
                 let (amount, expires_at) = (hold.amount, hold.expires_at);
-                self.latest = self.now();
+                // Of a hold, the books know its moment; once that may be one of before the clock was set back, it says nothing.
+                let new_session = |who: &Who| {
+                    let is_new = !self.holds.iter().any(|other| other.payers.contains(who));
+                    matches!(who, Who::Session(..)) && is_new
+                };
+                if hold.charged.iter().any(new_session) {
+                    self.wrote();
+                }
+                if !self.set_back {
+                    self.latest = self.latest.max(hold.made_at);
+                }
                 self.holds.push(Hold { would_deny, ..hold });
                 Decision::Held { amount, expires_at, rates }
             }
@@ -119,7 +131,6 @@ impl Oracle {
         }
         let counted = charged.iter().flat_map(|who| self.places(*who));
         let places = counted.filter(|(.., model)| model.is_none_or(|model| model == ask.model)).collect();
-        let now = self.now();
         let mut hold = Hold {
             number: ask.number,
             key: ask.key,
@@ -129,11 +140,12 @@ impl Oracle {
             output: ask.output,
             organization,
             binding_tags: tags,
+            payers: charged.clone(),
+            made_at: self.moment_of_all(&charged),
             charged,
             places,
             rates: Vec::new(),
-            made_at: now,
-            expires_at: now + super::TTL_MS,
+            expires_at: self.now() + super::TTL_MS,
             state: State::Pending,
             amount: 0,
             posted: 0,
@@ -142,7 +154,6 @@ impl Oracle {
             estimated: false,
             would_deny: None,
             known: None,
-            tagged_late: false,
         };
         hold.amount = hold.dearest((ask.input, 0, ask.output));
         hold
@@ -252,7 +263,7 @@ impl Oracle {
         hold.sequence = sequence;
         hold.expires_at = hold.expires_at.max(now + super::TTL_MS);
         if growth != 0 {
-            self.latest = now;
+            self.wrote();
             self.note_overrun(index, growth);
         }
         Outcome::Applied
@@ -291,7 +302,7 @@ impl Oracle {
     /// Ends the hold, or ends it otherwise after it has expired.
     fn end(&mut self, index: usize, state: State, cost: i64, tokens: Option<u64>) {
         let now = self.now();
-        self.latest = now;
+        self.wrote();
         let hold = &mut self.holds[index];
         let was_open = hold.state == State::Pending;
         let posted = cost - hold.posted;
@@ -320,7 +331,7 @@ impl Oracle {
             return Reply::Conflict;
         }
         let before = std::mem::replace(&mut hold.posted, cost);
-        self.latest = self.now();
+        self.wrote();
         self.cross(index, cost - before);
         self.note_overrun(index, cost - before);
         Reply::Before(before)

@@ -18,6 +18,8 @@ const TTL_MS: i64 = 15 * MINUTE_MS;
 const GRACE_MS: i64 = 2 * MINUTE_MS;
 const TOMBSTONE_MS: i64 = 2 * crate::spans::DAY_MS;
 const SWEEP_MS: i64 = SECOND_MS;
+/// How far a clock may be behind the books without anybody asking.
+const BEHIND_MS: i64 = SECOND_MS;
 
 /// What a store answers, as far as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub(crate) struct Account {
     client_tags_bind: bool,
     session_limit: Option<i64>,
     revision: u32,
+    /// When that was last changed.
+    changed_at: i64,
 }
 
 /// Which requests of an account count together.
@@ -106,8 +110,10 @@ pub(crate) struct Hold {
     output: u64,
     organization: Option<u8>,
     binding_tags: Vec<u8>,
-    /// Who pays, outermost first.
+    /// Who pays, outermost first; a tag's account that came later at the end.
     pub(crate) charged: Vec<Who>,
+    /// Who paid when it was made.
+    payers: Vec<Who>,
     /// What it is counted in.
     places: Vec<Place>,
     rates: Vec<(u32, RateKind, u64)>,
@@ -121,8 +127,6 @@ pub(crate) struct Hold {
     pub(crate) estimated: bool,
     pub(crate) would_deny: Option<DenialReason>,
     known: Option<Tokens>,
-    /// A tag's account has come to it after it had ended.
-    pub(crate) tagged_late: bool,
 }
 
 /// An event of a limit: which, soft or not, the start of the window, the part.
@@ -134,10 +138,10 @@ pub(crate) type Version = Vec<(Who, u32)>;
 #[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     pub(crate) clock: i64,
-    /// The latest moment that the journal surely knows of.
+    /// The latest moment that the books know of.
     latest: i64,
-    /// When a limit was last changed.
-    pub(crate) changed_at: i64,
+    /// The clock was behind that once, and nobody minded.
+    pub(crate) set_back: bool,
     /// Of each store: until when nothing expires, and when it looks again.
     stores: Vec<(i64, i64)>,
     observe_all: bool,
@@ -155,7 +159,7 @@ impl Oracle {
         Self {
             clock,
             latest: i64::MIN,
-            changed_at: i64::MIN,
+            set_back: false,
             stores: Vec::new(),
             observe_all,
             accounts: BTreeMap::new(),
@@ -172,27 +176,56 @@ impl Oracle {
         self.observe_all
     }
 
-    /// Time never runs back behind the journal.
-    pub(crate) fn now(&self) -> i64 {
-        self.clock.max(self.latest)
+    /// What the clock says.
+    pub(crate) const fn now(&self) -> i64 {
+        self.clock
+    }
+
+    /// What decides the windows of an account: never before its latest hold.
+    pub(crate) fn moment(&self, who: Who) -> i64 {
+        let paid = self.holds.iter().filter(|hold| hold.payers.contains(&who));
+        paid.map(|hold| hold.made_at).fold(self.clock, i64::max)
+    }
+
+    /// What decides the windows of a hold.
+    fn moment_of_all(&self, charged: &[Who]) -> i64 {
+        charged.iter().map(|who| self.moment(*who)).fold(self.clock, i64::max)
+    }
+
+    /// Something was written.
+    fn wrote(&mut self) {
+        self.latest = self.latest.max(self.clock);
     }
 
     /// The stores are opened, with the clock as it is.
     pub(crate) fn start(&mut self, stores: usize) {
+        if self.clock < self.latest.saturating_sub(BEHIND_MS) {
+            self.carry_over(self.latest - self.clock);
+        }
         self.stores = vec![(self.clock + GRACE_MS, self.clock); stores];
     }
 
-    /// What only the journal itself knows: whether counting the past has left a line.
-    pub(crate) fn learn_latest(&mut self, latest: i64) -> Result<(), String> {
-        if latest < self.latest || latest > self.now() {
-            return Err(format!(
-                "the journal ends at {latest}, not between {} and {}",
-                self.latest,
-                self.now()
-            ));
+    /// The clock was set back: what it has measured goes on from where it was.
+    fn carry_over(&mut self, back_ms: i64) {
+        let (now, latest) = (self.clock, self.latest);
+        for hold in self.holds.iter_mut().filter(|hold| hold.state == State::Pending) {
+            if hold.expires_at > now {
+                hold.expires_at = (hold.expires_at - back_ms).min(now + TTL_MS);
+            }
         }
-        self.latest = latest;
-        Ok(())
+        let rates = self.accounts.values_mut().flat_map(|account| &mut account.rates);
+        rates.for_each(|rated| rated.bucket.carry_over(latest, now));
+        let ahead = self.accounts.iter().filter(|(_, account)| account.alive && account.changed_at > now);
+        let ahead: Vec<Who> = ahead.map(|(who, _)| *who).collect();
+        for who in ahead {
+            self.count_since(who, now, &[]);
+            self.cross_now(who);
+        }
+        for account in self.accounts.values_mut() {
+            account.changed_at = account.changed_at.min(now);
+        }
+        self.latest = now;
+        self.set_back = true;
     }
 
     /// What a store does by itself before a message.

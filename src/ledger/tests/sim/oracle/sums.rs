@@ -28,8 +28,11 @@ impl Hold {
 
 impl Oracle {
     /// Posted and pending in the present window.
-    pub(crate) fn sum(&self, (who, span, model): Place) -> (i64, i64) {
-        let now = self.now();
+    pub(crate) fn sum(&self, place: Place) -> (i64, i64) {
+        self.sum_at(place, self.moment(place.0))
+    }
+
+    fn sum_at(&self, (who, span, model): Place, now: i64) -> (i64, i64) {
         let counts = |hold: &&Hold| match (span, model) {
             // Over its life an account is charged while it is there, and a tag from its making on with what was before.
             (Span::Lifetime, None) => hold.charged.contains(&who),
@@ -84,13 +87,14 @@ impl Oracle {
         charged: &[Who],
         model: Name,
         amount: i64,
+        moment: i64,
     ) -> Result<Option<DenialReason>, Denial> {
         let mut would_deny = None;
         for (cap, place) in charged.iter().flat_map(|who| self.hard_caps(*who)) {
             if cap.model.is_some_and(|of| of != model) {
                 continue;
             }
-            let (posted, pending) = self.sum(place);
+            let (posted, pending) = self.sum_at(place, moment);
             let reason = match () {
                 () if posted >= cap.amount => DenialReason::BudgetSpent,
                 () if posted + pending + amount > cap.amount => DenialReason::BudgetTooSmall,
@@ -104,7 +108,7 @@ impl Oracle {
                 reason,
                 account: Some(label(place.0)),
                 amounts: Some((cap.amount, posted, pending, amount)),
-                resets_at: self.resets_at(place),
+                resets_at: self.resets_at(place, moment),
                 retry_after_ms: None,
             });
         }
@@ -125,8 +129,7 @@ impl Oracle {
     }
 
     /// When the window ends or, where it rolls, when the first of it is free again.
-    fn resets_at(&self, (who, span, model): Place) -> Option<i64> {
-        let now = self.now();
+    fn resets_at(&self, (who, span, model): Place, now: i64) -> Option<i64> {
         if !matches!(span, Span::Rolling(_)) {
             return span.period(now).1;
         }
@@ -144,14 +147,15 @@ impl Oracle {
 
     /// What a look-up says: the first limit of every model on which nothing is left.
     pub(crate) fn exhausted(&self, key: u8) -> Option<Denial> {
+        let moment = self.moment_of_all(&self.chain(key));
         for (cap, place) in self.chain(key).into_iter().flat_map(|who| self.hard_caps(who)) {
-            let (posted, pending) = self.sum(place);
+            let (posted, pending) = self.sum_at(place, moment);
             if cap.model.is_none() && !cap.observe && !self.observe_all && posted >= cap.amount {
                 return Some(Denial {
                     reason: DenialReason::BudgetSpent,
                     account: Some(label(place.0)),
                     amounts: Some((cap.amount, posted, pending, 0)),
-                    resets_at: self.resets_at(place),
+                    resets_at: self.resets_at(place, moment),
                     retry_after_ms: None,
                 });
             }
@@ -161,8 +165,8 @@ impl Oracle {
 
     /// What is counted together with a hold, in the window in which it was made; `None`: it has rolled out.
     fn sum_around(&self, index: usize, place: Place) -> Option<(i64, i64)> {
-        let (_, span, _) = place;
-        let (now, made_at) = (self.now(), self.holds[index].made_at);
+        let (who, span, _) = place;
+        let (now, made_at) = (self.moment(who), self.holds[index].made_at);
         let rolls = matches!(span, Span::Rolling(_));
         if rolls && !span.counts(made_at, now) {
             return None;
@@ -204,7 +208,7 @@ impl Oracle {
     pub(super) fn cross_now(&mut self, who: Who) {
         for place in self.places(who) {
             let (posted, _) = self.sum(place);
-            self.cross_at(place, place.1.period(self.now()).0, 0, posted);
+            self.cross_at(place, place.1.period(self.moment(who)).0, 0, posted);
         }
     }
 

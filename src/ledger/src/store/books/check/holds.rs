@@ -7,6 +7,7 @@ use super::{Audit, each_row};
 use crate::store::HoldState;
 use crate::store::books::code::{classes, pack, state, unpack_ids, usage};
 use crate::store::books::journal::Line;
+use crate::store::books::moments;
 use crate::store::books::rows::digest_of;
 use crate::store::sql::{self, Row, Sql, values};
 use std::collections::HashMap;
@@ -106,6 +107,8 @@ pub(super) struct Accounts {
     pub(super) of_balance: HashMap<i64, i64>,
     /// The kinds of accounts that a hold names beside its balances.
     kinds: HashMap<i64, AccountKind>,
+    /// Whether the clock was: then a hold can expire before the moment that decided its windows.
+    set_back: bool,
 }
 
 /// The columns of a hold that name an account, and the kind of each.
@@ -131,6 +134,7 @@ impl Stories {
         report: &mut Audit,
     ) -> sql::Result<()> {
         accounts.kinds = kinds(db)?;
+        accounts.set_back = moments::was_set_back(db)?;
         let holds = r#"SELECT hold, state, amount, posted, overrun, balances, created_at, expires_at,
                  key, organization, team, "user", priced_model, estimated, ended_at, tags, tags_digest,
                  input, cache_read, cache_write_5m, cache_write_1h, output, web_searches
@@ -174,7 +178,7 @@ fn compare(row: &Row, story: &Story, accounts: &Accounts, report: &mut Audit) ->
     if row.int(6)? != made.at {
         differs("created_at");
     }
-    if row.int(7)? < made.at {
+    if row.int(7)? < made.at && !accounts.set_back {
         differs("expires_at");
     }
     let balances = row.blob(5)?;
