@@ -65,16 +65,56 @@ impl Cluster {
 
     /// A cluster of one's own, not yet started.
     pub(crate) fn make() -> Self {
+        let cluster = Self::empty();
+        cluster.initialize();
+        cluster.configure(SETTINGS);
+        cluster.place_socket();
+        cluster
+    }
+
+    /// A standby of a server that serves, and follows it once this returns. The primary confirms nothing from then on that the
+    /// standby has not written to its disk.
+    pub(crate) fn follower_of(primary: &Self) -> Self {
+        let cluster = Self::empty();
+        let mut copy = cluster.program("pg_basebackup");
+        copy.args(["--checkpoint=fast", "--no-sync", "--wal-method=stream", "--write-recovery-conf"]);
+        copy.arg("-h").arg(&primary.folder).args(["-p", &primary.port.to_string(), "-U", USER]);
+        succeed("pg_basebackup", copy.arg("-D").arg(cluster.data()).output().unwrap());
+        cluster.place_socket();
+        cluster.start();
+        let synchronous = "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf();";
+        primary.sql("postgres", synchronous);
+        let follows =
+            "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'";
+        for left in (0..STARTS).rev() {
+            if primary.sql("postgres", follows) == "1" {
+                return cluster;
+            }
+            assert!(left > 0, "the standby does not follow");
+            std::thread::sleep(PAUSE);
+        }
+        cluster
+    }
+
+    /// Makes a standby the primary, and waits until it is.
+    pub(crate) fn promote(&self) {
+        let mut command = self.program("pg_ctl");
+        command.args(["promote", "--wait", "--silent", "--timeout=120", "-D"]).arg(self.data());
+        succeed("pg_ctl promote", command.output().unwrap());
+    }
+
+    fn empty() -> Self {
         let bin = programs();
         let folder = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir().unwrap().keep();
         let user = user();
         let watchdog = watchdog(&folder, &bin, user.as_deref());
         let cluster = Self { folder, bin, user, port: 5432, databases: AtomicU32::new(0), watchdog };
         cluster.give(&cluster.folder);
-        cluster.initialize();
-        cluster.configure(SETTINGS);
-        cluster.configure(&format!("unix_socket_directories = '{}'\n", cluster.folder.display()));
         cluster
+    }
+
+    fn place_socket(&self) {
+        self.configure(&format!("unix_socket_directories = '{}'\n", self.folder.display()));
     }
 
     /// Most servers compare text by a language, not by its bytes: so does this one, where it can, so that a query which relies
@@ -180,6 +220,16 @@ impl Cluster {
     pub(crate) fn address(&self, name: &str) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
         format!("postgres://{USER}@{folder}:{}/{name}", self.port)
+    }
+
+    /// The address of a database that one of several servers has: whichever may be written to.
+    pub(crate) fn any_address(servers: &[&Self], name: &str) -> String {
+        let places = servers.iter().map(|server| {
+            let folder = server.folder.display().to_string().replace('/', "%2F");
+            format!("{folder}:{}", server.port)
+        });
+        let places = places.collect::<Vec<_>>().join(",");
+        format!("postgres://{USER}@{places}/{name}?target_session_attrs=read-write")
     }
 
     /// The address of a database by the port of [`Self::listen`].

@@ -9,6 +9,7 @@ mod client;
 #[path = "../postgres/cluster.rs"]
 mod cluster;
 mod commits;
+mod failover;
 mod kill;
 mod ledger;
 mod load;

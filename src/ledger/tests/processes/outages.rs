@@ -192,6 +192,20 @@ async fn a_server_that_may_only_be_read_acknowledges_nothing() {
     world.end(crews).await;
 }
 
+/// A primary that was demoted goes on answering. Nobody asks for anything: the ledgers notice by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_ledger_says_that_its_server_may_only_be_read() {
+    let world = World::new().await;
+    world.until_ready(true).await;
+    let reload = "SELECT pg_reload_conf();";
+    world.cluster.sql("postgres", &format!("ALTER SYSTEM SET default_transaction_read_only = on; {reload}"));
+    world.until_ready(false).await;
+    world.cluster.sql("postgres", &format!("ALTER SYSTEM RESET default_transaction_read_only; {reload}"));
+    world.until_ready(true).await;
+    let crews = world.work().await;
+    world.end(crews).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_server_a_ledger_says_so_and_comes_back_by_itself() {
     let world = World::new().await;
