@@ -16,6 +16,9 @@ use tonic::transport::server::TcpIncoming;
 /// How long requests in flight may take to end once the ledger is asked to: longer than a hold's own deadline of two seconds.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes of the largest message on either port: a thousand reports or accounts with room to spare.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
 /// Where the ledger listens.
 #[derive(Debug)]
 pub struct Listeners {
@@ -51,7 +54,7 @@ pub async fn run<S: Operated>(
     // Small answers that somebody waits for: sent at once.
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let grpc = tonic::transport::Server::builder()
-        .add_service(LedgerServer::new(service))
+        .add_service(LedgerServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .serve_with_incoming_shutdown(incoming, until(stopped.clone()));
     let operator = admin_grpc::routes(store.clone(), master.clone(), stopped.clone());
     let admin = axum::serve(listeners.admin, admin::router(store, master).merge(operator))

@@ -53,7 +53,7 @@ impl<S: Store> LedgerService<S> {
 impl<S: Store> Ledger for LedgerService<S> {
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
         let mut message = request.into_inner();
-        let events = Events::read(std::mem::take(&mut message.reports))?;
+        let events = Events::read("reports", std::mem::take(&mut message.reports))?;
         let ask = HoldAsk::try_from(message).map_err(|error| invalid(&error))?;
         let (verdict, outcomes) = self.decide(ask, events.readable()).await?;
         let outcomes = events.answer(outcomes);
@@ -64,7 +64,7 @@ impl<S: Store> Ledger for LedgerService<S> {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
-        let events = Events::read(request.into_inner().events)?;
+        let events = Events::read("events", request.into_inner().events)?;
         let outcomes = self.store.report(events.readable()).await.map_err(|error| status(&error))?;
         Ok(Response::new(v1::ReportResponse { outcomes: events.answer(outcomes) }))
     }
@@ -113,9 +113,9 @@ const EVENTS_MAX: usize = 1_024;
 impl Events {
     /// # Errors
     /// More of them than one transaction should carry.
-    fn read(messages: Vec<v1::ReportEvent>) -> Result<Self, Status> {
+    fn read(field: &str, messages: Vec<v1::ReportEvent>) -> Result<Self, Status> {
         if messages.len() > EVENTS_MAX {
-            let why = format!("events: {} of them are more than {EVENTS_MAX}", messages.len());
+            let why = format!("{field}: {} of them are more than {EVENTS_MAX}", messages.len());
             return Err(Status::invalid_argument(why));
         }
         let reports = messages.iter().cloned().map(Report::try_from).collect();

@@ -6,6 +6,7 @@ mod stream;
 mod write;
 
 use crate::master::MasterKey;
+use crate::server::MESSAGE_BYTES_MAX;
 use crate::store::{DesiredAccount, Manager, Operated, Refused, StoreError};
 use axum::Router;
 use futures_util::future::join_all;
@@ -19,8 +20,6 @@ use tonic::metadata::MetadataMap;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
-/// Bytes of the largest message: a thousand accounts with room to spare.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Accounts of one message at most.
 const ACCOUNTS_MAX: usize = 1_000;
 /// Crossings in one answer, unless told, and at most.

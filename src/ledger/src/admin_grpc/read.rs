@@ -26,6 +26,10 @@ const THRESHOLD_PERCENT_MAX: u32 = 1_000;
 const CREDENTIALS_MAX: usize = 16;
 /// Ten years: the longest span that the HTTP API takes, too.
 const SPAN_SECONDS_MAX: u32 = 3_660 * 86_400;
+/// A thousand million dollars. Beyond is absurd, and sums of several would not fit.
+const NANODOLLARS_MAX: i64 = 1_000_000_000 * 1_000_000_000;
+/// More tokens or requests than any provider serves.
+const RATE_MAX: u64 = 1 << 50;
 /// Beyond every table of time zones, and absurd: the year 9999.
 const UNIX_MS_MAX: i64 = 253_402_300_799_999;
 
@@ -79,7 +83,11 @@ fn parsed<T: FromStr<Err: fmt::Display>>(field: String, text: &str) -> Read<T> {
 }
 
 fn money(field: impl Into<String>, value: i64) -> Read<Nanodollars> {
-    if value < 0 { fault(field, "is negative") } else { Ok(Nanodollars::new(value)) }
+    match value {
+        ..0 => fault(field, "is negative"),
+        0..=NANODOLLARS_MAX => Ok(Nanodollars::new(value)),
+        _ => fault(field, "is absurd: more than a thousand million dollars"),
+    }
 }
 
 fn instant(field: impl Into<String>, value: i64) -> Read<Timestamp> {
@@ -282,7 +290,7 @@ fn rate(field: String, rate: v1::DesiredRate) -> Read<RateSpec> {
         Ok(v1::RateKind::Parallel) => RateKind::Parallel,
         _ => return fault(format!("{field}.kind"), "is unset or unknown"),
     };
-    if i64::try_from(rate.limit).is_err() {
+    if rate.limit > RATE_MAX {
         return fault(format!("{field}.limit"), "is absurd");
     }
     let model = name_text(&format!("{field}.model"), rate.model)?;

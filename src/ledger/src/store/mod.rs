@@ -83,7 +83,8 @@ pub enum Found {
 /// Where the books are kept.
 ///
 /// - **All or nothing.** Each call is one transaction; a call that returns an error has changed nothing, except that
-///   [`StoreError::Unavailable`] leaves open whether it has.
+///   [`StoreError::Unavailable`] leaves open whether it has, and that reports stay applied which came along with a hold whose amount
+///   does not fit: whoever sent them hears of no outcome, sends them again, and they are duplicates then.
 /// - **Acknowledged means durable.** A call returns `Ok` only after its transaction has been committed and synced.
 /// - **Serial.** The outcome is that of some order of the calls, one after another.
 /// - **Time.** The store reads its clock after it has its rows, so that a window cannot end between the two, and never
@@ -92,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
     /// Applies the reports that came along, in order, then decides the hold. A refused hold changes no balance.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] where the id names a hold with another fingerprint.
+    /// [`StoreError::Invalid`] where the id names a hold with another fingerprint, or an account would hold more than there can be.
     fn hold(
         &self,
         ask: HoldAsk,

@@ -57,8 +57,31 @@ pub(crate) async fn absurd_messages_are_refused_whole(world: World) {
             );
         }
     }
-    let request = v1::CrossingsRequest { cursor: Vec::new(), at_most: 1_001 };
-    assert_eq!(world.client().crossings(request).await.unwrap_err().code(), Code::InvalidArgument);
+    for at_most in [1_001, u32::MAX] {
+        let request = v1::CrossingsRequest { cursor: Vec::new(), at_most };
+        let error = world.client().crossings(request).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().starts_with("at_most"), "{error}");
+    }
+    let delete = async |managed_by: &str, count: usize| {
+        let accounts = vec![v1::DeletedAccount::default(); count];
+        let request = v1::DeleteRequest { managed_by: managed_by.into(), accounts };
+        world.client().delete(request).await.unwrap_err()
+    };
+    let table = [
+        (delete("", 1).await, "managed_by"),
+        (delete("api", 1).await, "managed_by"),
+        (delete("k", 1_001).await, "accounts"),
+    ];
+    for (status, field) in table {
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}");
+        assert!(status.message().starts_with(field), "{} {field}", status.message());
+    }
+    let long = v1::DeletedAccount { owner_scope: "x".repeat(5 << 20), name: None };
+    let request = v1::DeleteRequest { managed_by: "k".into(), accounts: vec![long] };
+    assert_eq!(world.client().delete(request).await.unwrap_err().code(), Code::OutOfRange);
+    let request = v1::ChangesRequest { cursor: vec![1; 5 << 20] };
+    assert_eq!(world.client().changes(request).await.err().map(|error| error.code()), Some(Code::OutOfRange));
     let (result, _) = world.applied(team("t")).await;
     assert_eq!(result, v1::ApplyResult::Created, "nothing was applied before");
 }

@@ -1,6 +1,8 @@
 //! Every field of an account, out of its range.
 
+use crate::paths::without_row;
 use crate::world::{World, calendar, key, lifetime, limit, named};
+use std::collections::BTreeSet;
 use tollgate_proto::v1;
 use tollgate_proto::v1::RefusalReason::Invalid;
 
@@ -18,10 +20,11 @@ fn billing(day: u32, time_zone: &str) -> Option<v1::window::Kind> {
     Some(v1::window::Kind::BillingDay(v1::window::BillingDay { day, time_zone: time_zone.into() }))
 }
 
-pub(crate) async fn every_field_is_checked_and_named(world: World) {
+type Break = fn(&mut v1::DesiredAccount);
+
+fn table() -> Vec<(&'static str, Break)> {
     use v1::window::Kind;
-    type Break = fn(&mut v1::DesiredAccount);
-    let table: Vec<(&str, Break)> = vec![
+    vec![
         ("name", |a| a.name = None),
         ("name.kind", |a| a.name = Some(named(v1::AccountKind::Unspecified, "x"))),
         ("name.kind", |a| a.name = Some(named(v1::AccountKind::Session, "x"))),
@@ -89,8 +92,39 @@ pub(crate) async fn every_field_is_checked_and_named(world: World) {
         ("credentials[0].digest", |a| a.credentials[0].digest = vec![1; 31]),
         ("credentials[0].name", |a| a.credentials[0].name.clear()),
         ("credentials[0].expires_at_unix_ms", |a| a.credentials[0].expires_at_unix_ms = Some(-1)),
-    ];
-    for (field, break_it) in table {
+        ("credentials[0].expires_at_unix_ms", |a| a.credentials[0].expires_at_unix_ms = Some(i64::MAX)),
+        ("credentials[0].digest", |a| a.credentials[0].digest.clear()),
+        ("credentials[0].name", |a| a.credentials[0].name = "x".repeat(257)),
+        ("organization", |a| a.organization = "x".repeat(257)),
+        ("team", |a| a.team = "a\u{7}".into()),
+        ("user", |a| a.user = "x".repeat(257)),
+        ("user", |a| {
+            a.credentials.clear();
+            a.name = Some(named(v1::AccountKind::Team, "t"));
+            a.user = "u".into();
+        }),
+        ("alias", |a| a.alias = "x".repeat(257)),
+        ("owner_scope", |a| a.owner_scope = "\n".into()),
+        ("models[0]", |a| a.models = vec!["x".repeat(257)]),
+        ("limits[0].amount", |a| a.limits[0].amount = i64::MAX),
+        ("limits[0].model", |a| a.limits[0].model = "\n".into()),
+        ("limits[0].window.calendar.unit", |a| {
+            windowed(a, Some(Kind::Calendar(v1::window::Calendar { unit: 99, time_zone: String::new() })));
+        }),
+        ("limits[0].window.fixed_seconds", |a| windowed(a, Some(Kind::FixedSeconds(u32::MAX)))),
+        ("limits[0].thresholds_percent[0]", |a| a.limits[0].thresholds_percent = vec![u32::MAX]),
+        ("rates", |a| a.rates = vec![a.rates[0].clone(); 33]),
+        ("rates[0].kind", |a| a.rates[0].kind = -1),
+        ("rates[0].limit", |a| a.rates[0].limit = i64::MAX.unsigned_abs()),
+        ("rates[0].model", |a| a.rates[0].model = "x".repeat(257)),
+        ("session_limit", |a| a.session_limit = Some(i64::MAX)),
+        ("required_tags", |a| a.required_tags = vec!["t".into(); 17]),
+        ("forbidden", |a| a.forbidden = vec!["fast_mode".into(); 17]),
+    ]
+}
+
+pub(crate) async fn every_field_is_checked_and_named(world: World) {
+    for (field, break_it) in table() {
         let mut account = good();
         break_it(&mut account);
         let refused = world.refused(account).await;
@@ -98,6 +132,60 @@ pub(crate) async fn every_field_is_checked_and_named(world: World) {
         assert!(refused.message.starts_with(field), "{}", refused.message);
     }
     assert_eq!(world.applied(good()).await.0, v1::ApplyResult::Created, "nothing was applied before");
-    let deleted = world.delete(v1::DeletedAccount::default()).await;
-    assert!(matches!(deleted, v1::delete_outcome::Outcome::Refused(refused) if refused.field == "name"));
+    for (field, account) in deleted() {
+        match world.delete(account).await {
+            v1::delete_outcome::Outcome::Refused(refused) => {
+                assert_eq!(
+                    (refused.reason(), refused.field.as_str()),
+                    (Invalid, field),
+                    "{}",
+                    refused.message
+                );
+            }
+            v1::delete_outcome::Outcome::Deleted(deleted) => panic!("{field}: {deleted:?}"),
+        }
+    }
+    assert_eq!(world.applied(good()).await.0, v1::ApplyResult::Unchanged, "nothing was deleted");
+}
+
+/// Accounts that cannot be, to be deleted.
+fn deleted() -> Vec<(&'static str, v1::DeletedAccount)> {
+    let name = |change: fn(&mut v1::AccountName)| {
+        let mut name = named(v1::AccountKind::Key, "alice");
+        change(&mut name);
+        v1::DeletedAccount { name: Some(name), owner_scope: String::new() }
+    };
+    vec![
+        ("name", v1::DeletedAccount::default()),
+        ("name.kind", name(|name| name.kind = 0)),
+        ("name.kind", name(|name| name.kind = -1)),
+        ("name.kind", name(|name| name.kind = v1::AccountKind::Session.into())),
+        ("name.id", name(|name| name.id.clear())),
+        ("name.id", name(|name| name.id = "x".repeat(257))),
+        ("name.scope", name(|name| name.scope = "org".into())),
+        ("owner_scope", v1::DeletedAccount { owner_scope: "x".repeat(513), ..name(|_| ()) }),
+    ]
+}
+
+/// A field that comes needs a row.
+#[test]
+fn every_field_has_a_row() {
+    // `limits[0].amount` is a row of `limits.amount`.
+    let path = |field: &str| {
+        field.split('.').map(|part| part.split('[').next().unwrap_or_default()).collect::<Vec<_>>().join(".")
+    };
+    let applied: BTreeSet<String> = table().iter().map(|(field, _)| path(field)).collect();
+    let deleted: BTreeSet<String> = deleted().iter().map(|(field, _)| path(field)).collect();
+    // Of flags, and of a window that needs nothing, every value means something.
+    let anything = [
+        "adopt",
+        "limits.window.lifetime",
+        "limits.observe",
+        "limits.soft",
+        "rates.observe",
+        "client_tags_bind",
+        "blocked",
+    ];
+    assert_eq!(without_row("admin.proto", "DesiredAccount", &[], &applied), anything);
+    assert_eq!(without_row("admin.proto", "DeletedAccount", &[], &deleted), Vec::<String>::new());
 }

@@ -7,6 +7,8 @@ mod changes;
 mod cluster;
 mod doors;
 mod fields;
+#[path = "../proto/paths.rs"]
+mod paths;
 mod replicas;
 mod world;
 

@@ -74,6 +74,7 @@ macro_rules! every_scenario {
                 nothing_expires_right_after_a_start,
                 strangers_cannot_end_a_hold,
                 an_amount_beyond_all_amounts_is_refused,
+                reports_that_came_along_with_a_hold_that_does_not_fit_are_applied_once,
                 a_correction_posts_the_difference_and_edits_nothing,
                 a_hold_is_settled_by_the_prices_that_it_was_made_by,
                 every_message_has_one_outcome_in_every_state,

@@ -9,7 +9,7 @@ use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, ModelName};
 use tollgate_domain::price::Modifiers;
-use tollgate_ledger::store::{HoldState, Store, StoreError};
+use tollgate_ledger::store::{AccountSpec, HoldState, Store, StoreError};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -256,6 +256,40 @@ pub(crate) async fn an_amount_beyond_all_amounts_is_refused<B: Backend>(world: &
     }
     assert_eq!(held, i64::MAX / (10_000 * (1 << 40)));
     assert_eq!(world.balance(key(1)).await, (0, held * 10_000 * (1 << 40)));
+}
+
+/// Whoever sent them hears of no outcome, and sends them again.
+pub(crate) async fn reports_that_came_along_with_a_hold_that_does_not_fit_are_applied_once<B: Backend>(
+    world: &mut World<B>,
+) {
+    world.make_key(1, AccountSpec::default()).await;
+    let (settled, adjusted, voided) =
+        (world.hold(1, 5).await, world.hold(1, 5).await, world.hold(1, 5).await);
+    let mut ask = world.ask(1, 1).await;
+    ask.model = ModelName::new("dear");
+    ask.bounds = Bounds { input: 1 << 40, input_per_call: 1 << 40, ..ask.bounds };
+    while let Ok((verdict, _)) =
+        world.store().hold(HoldAsk { id: world.fresh_id(), ..ask.clone() }, Vec::new()).await
+    {
+        assert!(matches!(verdict, Verdict::Held { .. }), "{verdict:?}");
+    }
+    let (_, full) = world.balance(key(1)).await;
+    let along = vec![
+        World::<B>::news(settled, 1, settle(3, 0)),
+        World::<B>::news(adjusted, 1, Event::Adjust { usage: Some(usage(2, 0)), output_seen: 0 }),
+        World::<B>::news(voided, 1, VOID),
+        World::<B>::news(ask.id, 1, VOID),
+    ];
+    // Its own void apart: that would end it before it is decided.
+    let refused = world.store().hold(ask.clone(), along[..3].to_vec()).await;
+    assert!(matches!(refused, Err(StoreError::Invalid("an amount is out of range"))), "{refused:?}");
+    let after = (3_000, full - 5_000 - 3_000 - 5_000);
+    assert_eq!(world.balance(key(1)).await, after);
+    let again = world.store().report(along).await.unwrap();
+    assert_eq!(again, [Outcome::Duplicate, Outcome::Superseded, Outcome::Duplicate, Outcome::Tombstone]);
+    assert_eq!(world.balance(key(1)).await, after, "applied once");
+    let denied = world.refused_ask(ask).await;
+    assert_eq!(denied.reason, DenialReason::HoldEnded, "nothing of it is there");
 }
 
 pub(crate) async fn a_correction_posts_the_difference_and_edits_nothing<B: Backend>(world: &mut World<B>) {

@@ -1,6 +1,9 @@
 //! The gRPC service as the filter meets it: over a socket, over the embedded store.
 
+mod fields;
 mod gone;
+#[path = "../proto/paths.rs"]
+mod paths;
 
 use std::sync::Arc;
 use tokio::net::TcpListener;
