@@ -22,6 +22,7 @@ mod reports;
 mod rows;
 mod sessions;
 mod sqlite;
+mod standings;
 mod tags;
 mod thresholds;
 mod windows;
@@ -77,8 +78,10 @@ macro_rules! every_scenario {
                 reports_that_came_along_with_a_hold_that_does_not_fit_are_applied_once,
                 a_correction_posts_the_difference_and_edits_nothing,
                 a_hold_is_settled_by_the_prices_that_it_was_made_by,
-                every_message_has_one_outcome_in_every_state,
                 an_overrun_is_counted_and_shown,
+            }
+            standings::{
+                every_message_has_one_outcome_in_every_state,
             }
             windows::{
                 a_window_rolls_exactly_at_its_boundary,
