@@ -60,6 +60,11 @@ pub enum Unfit {
     /// The server's settings do not stay as they are asked for.
     #[error("does not keep synchronous_commit=on: what is acknowledged would not survive a loss of power")]
     Asynchronous,
+    /// Other transactions are not seen as they must be.
+    #[error(
+        "makes {0} of READ COMMITTED: what is read after a lock could be older than the lock (YugabyteDB: yb_enable_read_committed_isolation)"
+    )]
+    Isolation(String),
     /// Too old.
     #[error("is of version {0}: 14 is the oldest that is known to work")]
     Old(String),

@@ -83,6 +83,7 @@ impl Session {
             session.check(config).await?;
             session.set(patience).await.map_err(|failure| unreachable(config, failure.error.why))?;
             session.keep_commits(config).await?;
+            session.isolate(config).await?;
             Ok(session)
         };
         let late = |_| unreachable(config, format!("no answer for {CONNECT_MAX:?}"));
@@ -155,6 +156,20 @@ impl Session {
         Err(unfit(config, Unfit::Asynchronous))
     }
 
+    /// In READ COMMITTED each statement sees what was committed before it, so that what is read after a lock is what the lock
+    /// protects. Where a database makes SERIALIZABLE of it (CockroachDB does, until it is told not to), one of two that meet fails
+    /// and is run again. In between, a stale row would be read without a word.
+    async fn isolate(&self, config: &Config) -> Result<(), OpenError> {
+        // YugabyteDB says what it makes of it in a setting of its own.
+        let ask = "SELECT coalesce(current_setting('yb_effective_transaction_isolation_level', true),
+                       current_setting('transaction_isolation'))";
+        let found = self.value(ask).await.map_err(|failure| unreachable(config, failure.error.why))?;
+        match found.filter(|level| !is_sound(level)) {
+            Some(level) => Err(unfit(config, Unfit::Isolation(level))),
+            None => Ok(()),
+        }
+    }
+
     /// The first value of the first row; `None` also where the server has no such setting or function.
     async fn value(&self, sql: &str) -> Result<Option<String>, Failure> {
         let messages = match self.client.simple_query(sql).await {
@@ -205,6 +220,11 @@ fn unreachable(config: &Config, why: String) -> OpenError {
 
 fn unfit(config: &Config, fault: Unfit) -> OpenError {
     OpenError::Unfit { place: config.to_string(), fault }
+}
+
+/// Whether what is read after a lock is never older than the lock, or the transaction fails.
+pub(super) fn is_sound(isolation: &str) -> bool {
+    ["read committed", "serializable"].iter().any(|sound| isolation.eq_ignore_ascii_case(sound))
 }
 
 /// No such parameter, no such function, not implemented.

@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "tests elsewhere use the rest")]
 #[path = "../../../../tests/postgres/cluster.rs"]
 mod cluster;
+mod dialect;
 mod failures;
 mod migrations;
 mod server;

@@ -211,3 +211,32 @@ fn a_server_that_stands_still_is_not_waited_for() {
     sql.rollback().unwrap();
     signal("-CONT");
 }
+
+/// `current_setting` is what a database says of itself: this one says what it is told.
+#[test]
+fn a_server_that_isolates_otherwise_is_refused() {
+    let runtime = runtime();
+    let address = Cluster::shared().database();
+    let name = address.rsplit_once('/').unwrap().1;
+    let sql = |statements: &str| Cluster::shared().sql(name, statements);
+    sql(&format!("ALTER DATABASE {name} SET search_path = public, pg_catalog"));
+    let table = [
+        ("'read committed'", None),
+        ("'serializable'", None),
+        ("NULL", None),
+        ("'repeatable read'", Some("repeatable read")),
+        ("'snapshot'", Some("snapshot")),
+    ];
+    for (said, wanted) in table {
+        sql(&format!(
+            "CREATE OR REPLACE FUNCTION public.current_setting(text, boolean) RETURNS text LANGUAGE sql
+             AS $$ SELECT {said}::text $$"
+        ));
+        let found = match open(&address, runtime.handle()) {
+            Ok(_) => None,
+            Err(OpenError::Unfit { fault: Unfit::Isolation(found), .. }) => Some(found),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(found.as_deref(), wanted);
+    }
+}
