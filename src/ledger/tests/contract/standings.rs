@@ -11,6 +11,8 @@ use tollgate_ledger::store::{HoldState, Page, SpendFilter, Store, StoreError};
 enum Before {
     Unknown,
     Tombstone,
+    /// Key 2 has voided the id, which says nothing of key 1's hold.
+    TombstoneOfStranger,
     Pending,
     /// For 3,000.
     Settled,
@@ -19,14 +21,21 @@ enum Before {
     Expired,
 }
 
-const STATES: [Before; 6] =
-    [Before::Unknown, Before::Tombstone, Before::Pending, Before::Settled, Before::Voided, Before::Expired];
+const STATES: [Before; 7] = [
+    Before::Unknown,
+    Before::Tombstone,
+    Before::TombstoneOfStranger,
+    Before::Pending,
+    Before::Settled,
+    Before::Voided,
+    Before::Expired,
+];
 
 impl Before {
     /// Posted and pending, in thousands.
     const fn sums(self) -> (i64, i64) {
         match self {
-            Self::Unknown | Self::Tombstone | Self::Voided => (0, 0),
+            Self::Unknown | Self::Tombstone | Self::TombstoneOfStranger | Self::Voided => (0, 0),
             Self::Pending => (0, 5),
             Self::Settled => (3, 0),
             Self::Expired => (5, 0),
@@ -99,13 +108,14 @@ const fn moves(said: Said, again: Said, after: (i64, i64)) -> Cell {
 }
 
 /// One row for each message, one column for each of [`STATES`].
-fn table() -> Vec<(Sent, [Cell; 6])> {
+fn table() -> Vec<(Sent, [Cell; 7])> {
     use HoldState::{Expired, Settled, Voided};
     use Said::{Corrected, Ended, Held, Stands};
-    let late = [NO_HOLD, LATE, LATE, LATE, LATE, LATE].map(idle);
+    let late = [NO_HOLD, LATE, NOT_THEIRS, LATE, LATE, LATE, LATE].map(idle);
     let settled = [
         idle(NO_HOLD),
         idle(IS_VOIDED),
+        idle(NOT_THEIRS),
         moves(DONE, DUPLICATE, (4, 0)),
         idle(DUPLICATE),
         idle(IS_VOIDED),
@@ -114,26 +124,53 @@ fn table() -> Vec<(Sent, [Cell; 6])> {
     let voided = [
         moves(REMEMBERED, DUPLICATE, (0, 0)),
         idle(DUPLICATE),
+        idle(NOT_THEIRS),
         moves(DONE, DUPLICATE, (0, 0)),
         idle(IS_SETTLED),
         idle(DUPLICATE),
         moves(DONE, DUPLICATE, (0, 0)),
     ];
-    let not_theirs = |unknown| {
-        [unknown, idle(NOT_THEIRS), idle(NOT_THEIRS), idle(NOT_THEIRS), idle(NOT_THEIRS), idle(NOT_THEIRS)]
-    };
-    let others = |unknown| [unknown, idle(Ended), idle(OTHER), idle(OTHER), idle(OTHER), idle(OTHER)];
+    // What a stranger says of an id that it has voided itself is said of its own.
+    let strangers =
+        |unknown, own| [unknown, NOT_THEIRS, own, NOT_THEIRS, NOT_THEIRS, NOT_THEIRS, NOT_THEIRS].map(idle);
     vec![
         (
             Sent::Hold,
-            [moves(Held, Held, (0, 5)), idle(Ended), idle(Held), idle(Ended), idle(Ended), idle(Ended)],
+            [
+                moves(Held, Held, (0, 5)),
+                idle(Ended),
+                moves(Held, Held, (0, 5)),
+                idle(Held),
+                idle(Ended),
+                idle(Ended),
+                idle(Ended),
+            ],
         ),
-        (Sent::HoldOfOther, others(moves(Held, Held, (0, 6)))),
+        (
+            Sent::HoldOfOther,
+            [
+                moves(Held, Held, (0, 6)),
+                idle(Ended),
+                moves(Held, Held, (0, 6)),
+                idle(OTHER),
+                idle(OTHER),
+                idle(OTHER),
+                idle(OTHER),
+            ],
+        ),
         // It charges key 2 alone.
-        (Sent::HoldOfStranger, others(idle(Held))),
+        (Sent::HoldOfStranger, [Held, Held, Ended, OTHER, OTHER, OTHER, OTHER].map(idle)),
         (
             Sent::Adjust(6),
-            [idle(NO_HOLD), idle(LATE), moves(DONE, LATE, (0, 2)), idle(LATE), idle(LATE), idle(LATE)],
+            [
+                idle(NO_HOLD),
+                idle(LATE),
+                idle(NOT_THEIRS),
+                moves(DONE, LATE, (0, 2)),
+                idle(LATE),
+                idle(LATE),
+                idle(LATE),
+            ],
         ),
         (Sent::Adjust(5), late),
         (Sent::Adjust(4), late),
@@ -142,12 +179,24 @@ fn table() -> Vec<(Sent, [Cell; 6])> {
         (Sent::Settle(4), settled),
         (Sent::Void(6), voided),
         (Sent::Void(4), voided),
-        (Sent::AdjustOfStranger, not_theirs(idle(NO_HOLD))),
-        (Sent::SettleOfStranger, not_theirs(idle(NO_HOLD))),
-        (Sent::VoidOfStranger, not_theirs(moves(REMEMBERED, DUPLICATE, (0, 0)))),
+        (Sent::AdjustOfStranger, strangers(NO_HOLD, LATE)),
+        (Sent::SettleOfStranger, strangers(NO_HOLD, IS_VOIDED)),
+        (
+            Sent::VoidOfStranger,
+            [
+                moves(REMEMBERED, DUPLICATE, (0, 0)),
+                idle(NOT_THEIRS),
+                idle(DUPLICATE),
+                idle(NOT_THEIRS),
+                idle(NOT_THEIRS),
+                idle(NOT_THEIRS),
+                idle(NOT_THEIRS),
+            ],
+        ),
         (
             Sent::Silence,
             [
+                idle(Stands(None)),
                 idle(Stands(None)),
                 idle(Stands(None)),
                 moves(Stands(Some(Expired)), Stands(Some(Expired)), (5, 0)),
@@ -159,6 +208,7 @@ fn table() -> Vec<(Sent, [Cell; 6])> {
         (
             Sent::Correct,
             [
+                idle(MISSING),
                 idle(MISSING),
                 idle(MISSING),
                 idle(STILL_OPEN),
@@ -200,6 +250,9 @@ async fn bring<B: Backend>(world: &World<B>, before: Before) -> HoldAsk {
     match before {
         Before::Unknown => {}
         Before::Tombstone => assert_eq!(world.report(ask.id, 5, VOID).await, Outcome::Tombstone),
+        Before::TombstoneOfStranger => {
+            assert_eq!(world.report_by(2, ask.id, 5, VOID).await, Outcome::Tombstone);
+        }
         Before::Pending | Before::Settled | Before::Voided | Before::Expired => {
             world.hold_ask(ask.clone()).await;
             world.report(ask.id, 5, Event::Adjust { usage: None, output_seen: 0 }).await;
@@ -209,7 +262,7 @@ async fn bring<B: Backend>(world: &World<B>, before: Before) -> HoldAsk {
         Before::Settled => assert_eq!(world.report(ask.id, 5, settle(3, 0)).await, Outcome::Applied),
         Before::Voided => assert_eq!(world.report(ask.id, 5, VOID).await, Outcome::Applied),
         Before::Expired => silence(world).await,
-        Before::Unknown | Before::Tombstone | Before::Pending => {}
+        Before::Unknown | Before::Tombstone | Before::TombstoneOfStranger | Before::Pending => {}
     }
     ask
 }
