@@ -131,6 +131,8 @@ pub(crate) struct Corrected {
     request_id: String,
     spend_before: Money,
     spend: Money,
+    /// `false`: that was its cost already, and nothing was written.
+    changed: bool,
 }
 
 /// `POST /spend/correct`: what a request that has ended is charged from now on. The journal gets a compensating entry.
@@ -145,7 +147,13 @@ pub(crate) async fn correct<S: Store>(
     let cost = fields.required("spend", fields::money)?;
     fields.finish()?;
     let before = app.store.correct(request, cost).await?;
-    Ok(Json(Corrected { request_id: request.to_string(), spend_before: Money(before), spend: Money(cost) }))
+    let request_id = request.to_string();
+    Ok(Json(Corrected {
+        request_id,
+        spend_before: Money(before),
+        spend: Money(cost),
+        changed: before != cost,
+    }))
 }
 
 /// From the first instant of `start_date` to the first after `end_date`, in UTC.

@@ -29,6 +29,12 @@ pub(crate) async fn run(options: Retire) -> Result<String, Failure> {
     if let Some(until) = retired.until.filter(|until| *until < before) {
         lines.push(format!("only whole hours that are summed may go: until {}", shown(until)));
     }
+    if let Some(file) = &retired.unfinished {
+        lines.push(format!(
+            "a run that exported to {file} has not finished: requests at the end of that file that had not left the books are \
+             in this one, too, under the same `id`"
+        ));
+    }
     if retired.kept > 0 {
         lines
             .push(format!("{} requests changed meanwhile and stayed; the next run takes them", retired.kept));

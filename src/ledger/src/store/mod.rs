@@ -104,7 +104,7 @@ pub trait Store: Send + Sync + 'static {
     fn report(&self, reports: Vec<Report>) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
 
     /// Posts the difference between what an ended hold was charged and `cost`, as a new entry: nothing is edited. Gives the cost
-    /// before.
+    /// before; where that is `cost` already, nothing is written.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] while the hold is open, [`StoreError::Invalid`] for a negative cost.

@@ -234,6 +234,7 @@ pub(super) const TABLES: &[Table] = &[
             "web_searches",
         ],
     ),
+    Table::new("spent", 4, &["payer", "tag", "quarter", "model", "posted"]),
 ];
 
 /// Over every column; a flag counts the same in every database.

@@ -190,6 +190,10 @@ impl Books {
         assert!(self.keeper.closed(Duration::from_secs(10)).await);
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(crate) fn advance(&self, ms: i64) {
         self.clock.set(self.clock.now().plus_ms(ms));
     }

@@ -1,12 +1,21 @@
 //! `retire`: requests leave, what they cost stays.
 
-use crate::books::{Books, HOUR_MS, NEW_YEAR, Place, lived, said, settle};
+use crate::books::{Books, HOUR_MS, NEW_YEAR, Place, digest, lived, said, settle};
 use crate::cluster::Cluster;
 use serde_json::Value;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
 use tollgate_domain::account::AccountKind;
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::time::Timestamp;
 use tollgate_ledger::clock::Clock;
-use tollgate_ledger::store::{AccountFilter, Owners, Page, SpendFilter, Store};
+use tollgate_ledger::store::{
+    AccountChange, AccountFilter, AccountRef, LimitSpec, Owners, Page, SpendFilter, Store,
+};
 
 const LATER: i64 = 40 * HOUR_MS;
 const ALL: Page = Page { limit: 1_000, offset: 0 };
@@ -165,22 +174,12 @@ async fn late_reports_meanwhile_lose_nothing() {
     assert!(place.number("SELECT count(*) FROM hold WHERE state = 1") > 0, "{said}");
 }
 
-/// Cut off in the middle, nothing is lost: what was exported and not dropped is exported again.
+/// Cut off in the middle, nothing is lost, and the file has what has left the books.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_cut_off_leaves_whole_books() {
     let folder = tempfile::tempdir().unwrap();
     for (number, place) in Place::each(&folder).iter().enumerate() {
-        let books = place.open(&Clock::stopped(NEW_YEAR)).await;
-        books.family().await;
-        for _ in 0..450 {
-            books.spend(1).await;
-        }
-        for _ in 0..2 {
-            books.advance(2 * HOUR_MS);
-            books.spend(1).await;
-            books.tick().await;
-        }
-        books.close().await;
+        many(place).await;
         place.alter(match place {
             Place::Sqlite(_) => {
                 "CREATE TRIGGER stop BEFORE DELETE ON hold WHEN old.hold = 300 BEGIN SELECT RAISE(ABORT, 'cut off'); END"
@@ -206,8 +205,293 @@ async fn a_run_that_is_cut_off_leaves_whole_books() {
             "retire",
             &["--before", "2026-01-01T01:00:00Z", "--export", file("second").to_str().unwrap()],
         );
-        assert_eq!((export(&file("first")).len(), export(&file("second")).len()), (450, 250));
+        assert_eq!((export(&file("first")).len(), export(&file("second")).len()), (200, 250));
         let report = place.run("verify", &[]);
         assert!(report.contains("2 holds: all of them agree"), "{report}");
+    }
+}
+
+/// 450 requests that may go before one in the morning, and two later ones.
+async fn many(place: &Place) {
+    let books = place.open(&Clock::stopped(NEW_YEAR)).await;
+    books.family().await;
+    for _ in 0..450 {
+        books.spend(1).await;
+    }
+    for _ in 0..2 {
+        books.advance(2 * HOUR_MS);
+        books.spend(1).await;
+        books.tick().await;
+    }
+    books.close().await;
+}
+
+/// A run over the 450 that goes on beside the test.
+struct Run {
+    child: Child,
+    file: PathBuf,
+}
+
+impl Run {
+    fn start(place: &Place, folder: &TempDir, name: &str) -> Self {
+        let file = folder.path().join(name);
+        let mut retire = place.command("retire");
+        retire.args(["--before", "2026-01-01T01:00:00Z", "--export"]).arg(&file);
+        let child = retire.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, file }
+    }
+
+    /// What it said, and whether it has done its work.
+    async fn end(self) -> (String, bool) {
+        let output = tokio::task::spawn_blocking(|| self.child.wait_with_output().unwrap()).await.unwrap();
+        let done = output.status.success();
+        (said(output, i32::from(!done)), done)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        ids(&self.file)
+    }
+}
+
+fn ids(file: &Path) -> Vec<String> {
+    export(file).iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Somebody else in the database.
+async fn session(place: &Place) -> Client {
+    let Place::Postgres(address) = place else { panic!("not a database") };
+    let (client, connection) = tokio_postgres::connect(address, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Keeps a hold: whoever drops it waits.
+async fn keep(client: &Client, hold: i64) {
+    client.batch_execute("BEGIN").await.unwrap();
+    let nth = format!("SELECT hold FROM hold ORDER BY created_at, hold LIMIT 1 OFFSET {hold}");
+    client.batch_execute(&format!("SELECT 1 FROM hold WHERE hold = ({nth}) FOR UPDATE")).await.unwrap();
+}
+
+/// Until so many sessions wait for a lock.
+async fn until_waiting(client: &Client, sessions: i64) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < sessions {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Two runs at once on a database: the second goes on from where the first is, and nothing is in both files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_runs_at_once_each_request_is_in_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Postgres(Cluster::shared().database());
+    many(&place).await;
+    let (other, watch) = (session(&place).await, session(&place).await);
+    keep(&other, 100).await;
+    let first = Run::start(&place, &folder, "first.jsonl");
+    until_waiting(&watch, 1).await;
+    let second = Run::start(&place, &folder, "second.jsonl");
+    until_waiting(&watch, 2).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    let files = [first.file.clone(), second.file.clone()];
+    let (first, first_done) = first.end().await;
+    let (second, second_done) = second.end().await;
+    // Which of them is next is for the database to say.
+    assert!(
+        first_done || (first.contains("another run has begun") && first.contains("second.jsonl")),
+        "{first}"
+    );
+    assert!(second_done, "{second}");
+    assert_ne!(first_done, second.contains("first.jsonl has not finished"), "{second}");
+    let all: Vec<String> = files.iter().flat_map(|file| ids(file)).collect();
+    assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (450, 450), "{first}{second}");
+    let report = place.run("verify", &[]);
+    assert!(report.contains("2 holds: all of them agree"), "{report}");
+    assert_eq!(place.number("SELECT count(*) FROM meta WHERE name = 'retire_run'"), 0);
+}
+
+/// A file has one writer: the second run is refused, and leaves no file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_retired_by_one_run_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::file(&folder, "ledger.db");
+    many(&place).await;
+    let other = rusqlite::Connection::open(place.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let first = Run::start(&place, &folder, "first.jsonl");
+    let lock = File::open(folder.path().join("ledger.db.lock")).unwrap();
+    while lock.try_lock().is_ok() {
+        lock.unlock().unwrap();
+        tokio::task::yield_now().await;
+    }
+    let second = Run::start(&place, &folder, "second.jsonl");
+    let file = second.file.clone();
+    let (second, done) = second.end().await;
+    assert!(!done && second.contains("two never share one file"), "{second}");
+    assert!(!file.exists());
+    other.execute_batch("COMMIT").unwrap();
+    let file = first.file.clone();
+    let (first, done) = first.end().await;
+    assert!(done && !first.contains("has not finished"), "{first}");
+    assert_eq!(ids(&file).len(), 450);
+}
+
+/// Killed between the file and the books: the next run says which file has more than has left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_killed_is_told_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, place) in Place::each(&folder).iter().enumerate() {
+        many(place).await;
+        // In its second transaction it comes no further.
+        let mut other = None;
+        if let Place::Sqlite(_) = place {
+            place.alter(
+                "CREATE TRIGGER stop BEFORE DELETE ON hold WHEN old.hold = 300 BEGIN
+                     INSERT INTO meta WITH RECURSIVE forever (n) AS (SELECT 1 UNION ALL SELECT n FROM forever)
+                         SELECT n, n FROM forever WHERE n = 2; END",
+            );
+        } else {
+            let client = session(place).await;
+            keep(&client, 300).await;
+            other = Some(client);
+        }
+        let mut first = Run::start(place, &folder, &format!("{number}-first.jsonl"));
+        while std::fs::read_to_string(&first.file).unwrap_or_default().lines().count() < 400 {
+            tokio::task::yield_now().await;
+        }
+        first.child.kill().unwrap();
+        first.child.wait().unwrap();
+        match other {
+            Some(client) => client.batch_execute("COMMIT").await.unwrap(),
+            None => place.alter("DROP TRIGGER stop"),
+        }
+        let before = first.ids();
+        let second = Run::start(place, &folder, &format!("{number}-second.jsonl"));
+        let file = second.file.clone();
+        let (second, done) = second.end().await;
+        assert!(done, "{second}");
+        assert!(second.contains(&format!("{number}-first.jsonl has not finished")), "{second}");
+        let after = ids(&file);
+        assert_eq!((before.len(), after.len()), (400, 250));
+        assert_eq!(before[200..], after[..200], "what had not left comes again, under the same id");
+        let report = place.run("verify", &[]);
+        assert!(report.contains("2 holds: all of them agree"), "{report}");
+    }
+}
+
+/// While a run is in the middle of a transaction, requests of the same accounts come and go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_go_on_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Postgres(Cluster::shared().database());
+    many(&place).await;
+    let books = place.open(&Clock::stopped(NEW_YEAR.plus_ms(5 * HOUR_MS))).await;
+    let client = session(&place).await;
+    keep(&client, 100).await;
+    let run = Run::start(&place, &folder, "export.jsonl");
+    until_waiting(&session(&place).await, 1).await;
+    for key in [1, 2] {
+        books.spend(key).await;
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    let (said, done) = run.end().await;
+    assert!(done && said.contains("450 requests with"), "{said}");
+    books.spend(1).await;
+    books.close().await;
+    let report = place.run("verify", &[]);
+    assert!(report.contains("5 holds: all of them agree"), "{report}");
+}
+
+/// A correction and its opposite leave the hold as it was, but for two lines of the journal that the run has not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_corrected_and_back_while_it_runs_stays_with_its_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Postgres(Cluster::shared().database());
+    let books = place.open(&Clock::stopped(NEW_YEAR)).await;
+    books.family().await;
+    let mut holds = Vec::new();
+    for _ in 0..450 {
+        holds.push(books.spend(1).await);
+    }
+    for _ in 0..2 {
+        books.advance(2 * HOUR_MS);
+        books.tick().await;
+        books.spend(1).await;
+    }
+    let client = session(&place).await;
+    keep(&client, 100).await;
+    let run = Run::start(&place, &folder, "export.jsonl");
+    until_waiting(&session(&place).await, 1).await;
+    // It has read everything, and is at the first 200. Whoever changes one that is long past waits for that.
+    let store = books.store();
+    let correct = tokio::spawn(async move {
+        for cost in [70_000, 50_000] {
+            store.correct(holds[449], Nanodollars::new(cost)).await.unwrap();
+        }
+    });
+    until_waiting(&session(&place).await, 2).await;
+    client.batch_execute("COMMIT").await.unwrap();
+    correct.await.ok();
+    let (said, done) = run.end().await;
+    assert!(done, "{said}");
+    books.close().await;
+    let report = place.run("verify", &[]);
+    assert!(report.contains("all of them agree"), "{said}{report}");
+}
+
+/// A limit that is added after its window's requests have left counts them, in every zone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_in_any_zone_counts_what_has_left() {
+    const COST: i64 = 50_000;
+    const QUARTER_MS: i64 = 15 * 60_000;
+    let begin = NEW_YEAR.plus_ms(-11 * HOUR_MS);
+    // Spans are counted from a Monday, the fifth of January 1970: this one has lasted as long since, and begins again.
+    let odd = begin.plus_ms(67 * 60_000).unix_ms() / 1_000 - 4 * 86_400;
+    // (window, where its present one begins); all of them begin while something is spent.
+    let table = [
+        ("calendar/month:1/Australia/Adelaide".to_owned(), "2025-12-31T13:30:00Z"),
+        ("calendar/month:1/Asia/Kolkata".to_owned(), "2025-12-31T18:30:00Z"),
+        ("calendar/month:1/Asia/Kathmandu".to_owned(), "2025-12-31T18:15:00Z"),
+        ("calendar/month:1/Pacific/Chatham".to_owned(), "2025-12-31T10:15:00Z"),
+        // Inside a quarter, which counts whole: never too little.
+        (format!("fixed/{odd}"), "2025-12-31T14:00:00Z"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (number, place) in Place::each(&folder).iter().enumerate() {
+        let books = place.open(&Clock::stopped(begin)).await;
+        books.family().await;
+        let mut spent = Vec::new();
+        for step in 0..30 {
+            books.clock().set(begin.plus_ms(step * QUARTER_MS + 5 * 60_000));
+            books.spend(1).await;
+            spent.push(books.clock().now());
+        }
+        books.advance(6 * HOUR_MS);
+        books.spend(1).await;
+        spent.push(books.clock().now());
+        books.tick().await;
+        books.close().await;
+        let file = folder.path().join(format!("{number}.jsonl"));
+        place.run("retire", &["--before", "2026-02-01", "--export", file.to_str().unwrap()]);
+        assert_eq!(place.number("SELECT count(*) FROM hold"), 1, "the last is not summed yet");
+
+        let books = place.open(&Clock::stopped(NEW_YEAR.plus_ms(24 * HOUR_MS))).await;
+        let amount = Nanodollars::new(10_000_000);
+        let limit = |window: &str| LimitSpec::new(amount, window.parse().unwrap(), Some(window.into()));
+        let limits: Vec<LimitSpec> = table.iter().map(|(window, _)| limit(window)).collect();
+        for account in [AccountRef::Key(digest(1)), AccountRef::Id(AccountKind::Organization, "org".into())] {
+            let change = AccountChange { limits: Some(limits.clone()), ..AccountChange::default() };
+            let record = books.store().update(account, change).await.unwrap();
+            for ((window, from), limit) in table.iter().zip(&record.limits) {
+                let from: Timestamp = from.parse::<chrono::DateTime<chrono::Utc>>().unwrap().into();
+                let counted = spent.iter().filter(|at| **at >= from).count();
+                assert!((2..=31).contains(&counted));
+                assert_eq!(limit.posted.get(), COST * counted as i64, "{window}");
+            }
+        }
+        books.close().await;
+        let report = place.run("verify", &[]);
+        assert!(report.contains("all of them agree"), "{report}");
     }
 }

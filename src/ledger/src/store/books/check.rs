@@ -166,6 +166,7 @@ pub(crate) fn verify(db: &dyn Sql) -> sql::Result<Audit> {
     open.missing(&mut report);
     stories.compare(db, accounts, &mut report)?;
     sums::compare(db, &mut report)?;
+    super::spent::compare(db, &mut report)?;
     check_prices(db, &mut report)?;
     Ok(report)
 }

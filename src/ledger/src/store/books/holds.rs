@@ -356,7 +356,7 @@ impl Books<'_> {
         Ok(())
     }
 
-    /// Posts the difference to `cost`. The hold keeps everything else that is known of its end.
+    /// Posts the difference to `cost`, if there is one. The hold keeps everything else that is known of its end.
     pub(super) fn correct(&mut self, id: &HoldId, cost: Nanodollars) -> Result<Nanodollars, Failure> {
         let Found::Hold(row) = self.find(id)? else {
             return Err(StoreError::NotFound(format!("request {id}")).into());
@@ -369,6 +369,10 @@ impl Books<'_> {
             return Err(StoreError::Invalid("a cost is not negative").into());
         }
         let before = row.posted;
+        if cost == before {
+            self.put_back(*id, *row);
+            return Ok(before);
+        }
         let posted = cost.minus(before).map_err(|_| StoreError::Invalid(super::journal::OUT_OF_RANGE))?;
         let now = self.now();
         let balances = self.balances_that_count(&row)?;

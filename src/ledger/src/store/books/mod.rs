@@ -23,6 +23,7 @@ mod records;
 mod retire;
 mod rows;
 mod spend;
+mod spent;
 mod sums;
 mod tag_locks;
 mod tending;

@@ -1,10 +1,11 @@
 //! A limit that is added, or gets another window, counts what was spent and held in that window before.
 
 use super::balance::NewBalance;
-use super::code::{Failure, list, money, pack_ids, parsed, unpack_ids};
+use super::code::{Failure, money, pack_ids, parsed, unpack_ids};
 use super::journal::{Entry, Kind, OUT_OF_RANGE};
 use super::keys::Count;
 use super::memory::Books;
+use super::spent;
 use super::sums::{Parts, Span};
 use crate::store::StoreError;
 use crate::store::sql::{self, Row, Value, values};
@@ -147,12 +148,14 @@ impl Books<'_> {
             AccountKind::User => Payer::Column("user", account),
             AccountKind::Key => Payer::Column("key", account),
             AccountKind::Tag => {
-                let organization = match row.text(1)? {
-                    "" => None,
-                    // One that is gone has no holds any more: no row is -1.
-                    scope => Some(self.organization_row(scope)?.unwrap_or(-1)),
-                };
-                Payer::Tag(parsed("tag", row.text(2)?)?, organization)
+                let tag = parsed("tag", row.text(2)?)?;
+                match row.text(1)? {
+                    "" => Payer::Tag(tag, None),
+                    scope => match self.organization_row(scope)? {
+                        Some(organization) => Payer::Tag(tag, Some(organization)),
+                        None => Payer::Nobody,
+                    },
+                }
             }
             // A session counts from its first request on.
             AccountKind::Session | AccountKind::Customer => Payer::Nobody,
@@ -167,7 +170,7 @@ impl Books<'_> {
         rows.first().map(|row| row.int(0)).transpose()
     }
 
-    /// Sums the holds made in a span: from the hours' sums where there are some, else one by one.
+    /// Sums the holds made in a span: from the sums of quarter hours where there are some, else one by one.
     fn past(
         &mut self,
         payer: &Payer,
@@ -177,13 +180,16 @@ impl Books<'_> {
     ) -> Result<Past, Failure> {
         self.send()?;
         let (start, end) = (start.unix_ms(), end.map_or(i64::MAX, Timestamp::unix_ms));
-        let parts = Parts::of((start, end), self.rolled_until(false)?);
+        // What is in the sums stays so until this transaction ends.
+        self.rolled_until(false)?;
+        let (start, end) = spent::divisible(self.db, (start, end))?;
+        let parts = Parts::of((start, end), spent::QUARTER_MS, spent::spent_until(self.db)?);
         let mut past = Past::default();
         for span in parts.single {
-            self.add_past(&mut past, payer, model, "hold", "created_at", span)?;
+            self.add_past(&mut past, payer, model, span)?;
         }
-        if let Some(span) = parts.summed {
-            self.add_past(&mut past, payer, model, "rollup", "hour", span)?;
+        if let (Some(span), Some(payer)) = (parts.summed, payer.in_sums()) {
+            past.post(Nanodollars::new(spent::between(self.db, &payer, model, span)?))?;
         }
         for statement in [
             "SELECT hold, balances, amount, tags, binding_tags, organization, model, key, team, \"user\" FROM hold
@@ -202,17 +208,9 @@ impl Books<'_> {
         Ok(past)
     }
 
-    fn add_past(
-        &self,
-        past: &mut Past,
-        payer: &Payer,
-        model: &str,
-        table: &str,
-        moment: &str,
-        span: Span,
-    ) -> Result<(), Failure> {
-        let mut statement = format!(
-            "SELECT tags, binding_tags, CAST(sum(posted) AS BIGINT) FROM {table} WHERE {moment} >= $1 AND {moment} < $2"
+    fn add_past(&self, past: &mut Past, payer: &Payer, model: &str, span: Span) -> Result<(), Failure> {
+        let mut statement = String::from(
+            "SELECT tags, binding_tags, CAST(sum(posted) AS BIGINT) FROM hold WHERE created_at >= $1 AND created_at < $2",
         );
         let mut params = vec![Value::Int(span.0), Value::Int(span.1)];
         let (column, row) = match payer {
@@ -235,8 +233,7 @@ impl Books<'_> {
                 _ => true,
             };
             if binds {
-                past.posted =
-                    past.posted.plus(money(&row, 2)?).map_err(|_| StoreError::Invalid(OUT_OF_RANGE))?;
+                past.post(money(&row, 2)?)?;
             }
         }
         Ok(())
@@ -258,6 +255,15 @@ impl Books<'_> {
 }
 
 impl Payer {
+    /// Whose sums by the quarter of an hour say what it was charged.
+    fn in_sums(&self) -> Option<spent::Payer> {
+        match self {
+            Self::Column(_, account) => Some(spent::Payer::account(*account)),
+            Self::Tag(tag, organization) => Some(spent::Payer::tag(tag, *organization)),
+            Self::Nobody => None,
+        }
+    }
+
     /// Whether a row of the statements in `past` charges the account.
     fn pays(&self, row: &Row) -> sql::Result<bool> {
         let is = |index: usize, account: i64| Ok(row.maybe_int(index)? == Some(account));
@@ -278,11 +284,16 @@ impl Payer {
     }
 }
 
+impl Past {
+    fn post(&mut self, posted: Nanodollars) -> Result<(), StoreError> {
+        self.posted = self.posted.plus(posted).map_err(|_| StoreError::Invalid(OUT_OF_RANGE))?;
+        Ok(())
+    }
+}
+
 /// Whether the tag is among the binding ones of a hold.
 pub(super) fn binds(row: &Row, tags: usize, binding: usize, tag: &Tag) -> sql::Result<bool> {
-    let Some(json) = row.maybe_text(tags)?.filter(|json| !json.is_empty()) else { return Ok(false) };
-    let binding = usize::try_from(row.int(binding)?).unwrap_or(0);
-    Ok(list::<Tag>("tags", json)?.iter().take(binding).any(|other| other == tag))
+    Ok(spent::binding(row, tags, binding)?.contains(tag))
 }
 
 /// Whether this is the window that every account is counted in from its beginning.

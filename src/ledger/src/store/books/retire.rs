@@ -1,24 +1,30 @@
 //! Requests that are long past leave the books: exported, summed up, dropped. What they cost stays: in the balances, in the
-//! hours' sums, and in lines that carry forward what the dropped ones added up to, so that the journal still replays.
+//! sums by the hour, and in lines that carry forward what the dropped ones added up to, so that the journal still replays.
 //!
-//! Nothing is dropped before its export is synced, and a hold goes together with its lines: whenever this is cut off, the books
-//! are whole, and what was exported and not yet dropped is exported again by the next run.
+//! A hold goes together with its lines, and in the same transaction it is written to the export, which is synced before that is
+//! committed: whenever this is cut off, the books are whole, and what was written but did not leave is cut from the file again.
+//! Only a process that dies cannot do that; the next run says so.
+//!
+//! No two runs take the same hold. A file has one writer. In a database, a run writes its name into the books when it begins, and
+//! ends when it finds another's there: the last that began goes on alone.
+//!
+//! In a database, ledgers serve meanwhile. They wait for a run only where they change a request that is long past: no account is
+//! locked, because no balance changes.
+
+mod export;
 
 use super::check::RETIRED_UNTIL;
-use super::code::{corrupt, pack_ids, state, unpack, unpack_ids};
+use super::code::{corrupt, pack_ids, unpack_ids};
 use super::journal::{INSERT_LINE, Line, select_line};
 use super::meta;
-use super::{allow_missing, sums};
-use crate::store::copy::sync_folder;
-use crate::store::place::{Place, PlaceError, now_ms, of_file};
-use crate::store::sql::{Result as SqlResult, Row, Sql, SqlErrorKind, Value, values};
+use super::{allow_missing, spent, sums};
+use crate::store::place::{Place, PlaceError, now_ms};
+use crate::store::sql::{Result as SqlResult, Row, Sql, SqlError, SqlErrorKind, Value, values};
 use crate::store::sqlite::Access;
-use crate::store::tables::{ENTRY, HOLD, Table, row_digest, row_values};
-use serde_json::{Map, Value as Json};
+use crate::store::tables::{ENTRY, HOLD, Table, row_digest};
+use export::Export;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tollgate_domain::time::Timestamp;
 
 /// Nothing younger goes: until then a late settle still corrects, and a hold that is sent again finds its answer.
@@ -35,51 +41,137 @@ const CHUNK: usize = 200;
 const TRIES: u32 = 10;
 /// Numbers that PostgreSQL's sequence gives at once.
 const BLOCK: i64 = 1_000;
+/// The run that retires, in `meta`: 16 random bytes, and where it exports to.
+const RUN: &str = "retire_run";
 
 /// What has left the books.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retired {
     /// Requests that were exported and dropped.
     pub holds: u64,
     /// Lines of the journal that were.
     pub entries: u64,
-    /// Requests that changed between the two, and stayed.
+    /// Requests that changed meanwhile, and stayed; they are not in the export.
     pub kept: u64,
     /// Requests made from here on were left alone.
     pub until: Option<Timestamp>,
+    /// Where a run exported to that did not finish: the last requests of that file may be in this one, too.
+    pub unfinished: Option<String>,
 }
 
-/// Exports every request made before `before` that has ended, then drops it. A file must not be served meanwhile.
+/// Exports every request made before `before` that has ended, and drops it. A file must not be served meanwhile.
 ///
 /// # Errors
-/// [`PlaceError`]; what was exported by then may still be in the books.
+/// [`PlaceError`]. Then the export has what has left the books until then.
 pub fn retire(place: &Place, before: Timestamp, export: &Path) -> Result<Retired, PlaceError> {
     let writer = place.writer(Access::Existing)?;
     place.check_exact(&*writer.db)?;
     let db = &*writer.db;
     let until = bound(db, before)?;
     let mut export = Export::create(export)?;
-    let mut run = Run { db, until, carried: HashMap::new(), numbers: Numbers::default(), latest: i64::MIN };
-    let mut retired = Retired { until: Some(Timestamp::new(until)), ..Retired::default() };
-    let mut from = (i64::MIN, i64::MIN);
-    loop {
-        // At one moment: a hold that changes after it is not the one that was exported, and stays.
-        db.begin_read()?;
-        let holds = run.next_holds(&mut from)?;
-        let lines = run.lines_of(&holds)?;
-        let digests = run.export(&holds, &lines, &mut export)?;
-        db.rollback()?;
-        if holds.is_empty() {
-            break;
-        }
-        export.sync()?;
-        for (chunk, digests) in holds.chunks(CHUNK).zip(digests.chunks(CHUNK)) {
-            run.drop_chunk(chunk, digests, &lines, &mut retired)?;
+    let (claim, unfinished) = Claim::take(db, &export.path().display().to_string())?;
+    let retired = Retired { until: Some(Timestamp::new(until)), unfinished, ..Retired::default() };
+    let mut run = Run {
+        db,
+        until,
+        claim: &claim,
+        carried: HashMap::new(),
+        numbers: Numbers::default(),
+        latest: i64::MIN,
+        retired,
+    };
+    let outcome = run.go(&mut export);
+    let retired = run.retired;
+    match outcome {
+        Ok(()) => claim.give_back(db)?,
+        // The first failure is the one to tell.
+        Err(error) => {
+            if !export.is_unsure() {
+                let _ = claim.give_back(db);
+            }
+            return Err(error);
         }
     }
-    export.sync()?;
     db.close()?;
     Ok(retired)
+}
+
+/// A run's right to retire, until another takes it.
+struct Claim(Vec<u8>);
+
+impl Claim {
+    /// Takes it, whoever has it, and says where that one exports to, or did until it was cut off. A transaction of the other
+    /// ends before this returns, and none begins after.
+    fn take(db: &dyn Sql, export: &str) -> Result<(Self, Option<String>), PlaceError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)
+            .map_err(|error| PlaceError::Database(format!("no random bytes: {error}")))?;
+        let claim = Self([id.as_slice(), export.as_bytes()].concat());
+        db.begin()?;
+        let before = claim.take_within(db);
+        match before.and_then(|before| db.commit().map(|()| before)) {
+            Ok(before) => Ok((claim, before)),
+            Err(error) => {
+                let _ = db.rollback();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn take_within(&self, db: &dyn Sql) -> SqlResult<Option<String>> {
+        // Of two that begin at once, the second finds the first.
+        db.execute(
+            "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            &values![RUN, &Vec::new()],
+        )?;
+        let before = Self::present(db)?;
+        meta::set(db, RUN, &self.0)?;
+        Ok(before.as_deref().and_then(Self::export))
+    }
+
+    /// Whose it is; it stays so until this transaction ends.
+    fn present(db: &dyn Sql) -> SqlResult<Option<Vec<u8>>> {
+        let statement =
+            if db.is_shared() { "SELECT value FROM meta WHERE name = $1 FOR UPDATE" } else { meta::READ };
+        db.query(statement, &values![RUN])?.first().map(|row| Ok(row.blob(0)?.to_vec())).transpose()
+    }
+
+    fn export(value: &[u8]) -> Option<String> {
+        value.get(16..).map(|export| String::from_utf8_lossy(export).into_owned())
+    }
+
+    fn check(&self, db: &dyn Sql) -> Result<(), Stop> {
+        let present = Self::present(db)?;
+        if present.as_deref() == Some(self.0.as_slice()) {
+            return Ok(());
+        }
+        let export = present.as_deref().and_then(Self::export);
+        Err(Stop::Superseded(export.unwrap_or_else(|| "another file".into())))
+    }
+
+    fn give_back(&self, db: &dyn Sql) -> SqlResult<()> {
+        db.execute("DELETE FROM meta WHERE name = $1 AND value = $2", &values![RUN, &self.0]).map(drop)
+    }
+}
+
+/// Why a transaction stops.
+enum Stop {
+    Database(SqlError),
+    /// Another run has begun, and exports to this file.
+    Superseded(String),
+    Export(PlaceError),
+}
+
+impl From<SqlError> for Stop {
+    fn from(error: SqlError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<PlaceError> for Stop {
+    fn from(error: PlaceError) -> Self {
+        Self::Export(error)
+    }
 }
 
 /// Whole hours that are summed, and old enough.
@@ -91,7 +183,8 @@ fn bound(db: &dyn Sql, before: Timestamp) -> Result<i64, PlaceError> {
             AGE_MIN_MS / 86_400_000
         )));
     }
-    let until = before.unix_ms().min(sums::rolled_until(db)?.unix_ms());
+    let summed = sums::rolled_until(db)?.min(spent::spent_until(db)?);
+    let until = before.unix_ms().min(summed.unix_ms());
     Ok(until.saturating_sub(until.rem_euclid(HOUR_MS)))
 }
 
@@ -144,13 +237,48 @@ fn one_int(db: &dyn Sql, sql: &str) -> SqlResult<i64> {
 struct Run<'a> {
     db: &'a dyn Sql,
     until: i64,
+    claim: &'a Claim,
     carried: HashMap<i64, Carried>,
     numbers: Numbers,
     /// The latest moment of the journal: lines that carry forward come last, and are not earlier.
     latest: i64,
+    retired: Retired,
+}
+
+/// A hold that may go, as it was when the journal was read.
+struct Old {
+    hold: i64,
+    digest: u128,
+    /// Its lines.
+    lines: Vec<i64>,
 }
 
 impl Run<'_> {
+    fn go(&mut self, export: &mut Export) -> Result<(), PlaceError> {
+        let mut from = (i64::MIN, i64::MIN);
+        loop {
+            // At one moment: a hold that changes after it may have lines that were not read, and stays.
+            self.db.begin_read()?;
+            let holds = self.next_holds(&mut from)?;
+            let mut lines = self.lines_of(&holds)?;
+            let mut old = Vec::with_capacity(holds.len());
+            for chunk in holds.chunks(CHUNK) {
+                for (row, hold) in self.rows(&HOLD, chunk)?.iter().zip(chunk) {
+                    let row = row.as_ref().ok_or_else(|| corrupt("hold"))?;
+                    let digest = row_digest(&HOLD, row)?;
+                    old.push(Old { hold: *hold, digest, lines: lines.remove(hold).unwrap_or_default() });
+                }
+            }
+            self.db.rollback()?;
+            if old.is_empty() {
+                return Ok(());
+            }
+            for chunk in old.chunks(CHUNK) {
+                self.drop_chunk(chunk, export)?;
+            }
+        }
+    }
+
     /// The next holds that may go, in the order of their making.
     fn next_holds(&self, from: &mut (i64, i64)) -> Result<Vec<i64>, PlaceError> {
         let mut holds = Vec::new();
@@ -210,20 +338,6 @@ impl Run<'_> {
         }
     }
 
-    /// Writes each hold with its lines, and gives the digests of the rows as they were written.
-    fn export(&self, holds: &[i64], lines: &Lines, export: &mut Export) -> Result<Vec<u128>, PlaceError> {
-        let mut digests = Vec::with_capacity(holds.len());
-        for chunk in holds.chunks(CHUNK) {
-            for (row, hold) in self.rows(&HOLD, chunk)?.iter().zip(chunk) {
-                let row = row.as_ref().ok_or_else(|| corrupt("hold"))?;
-                let entries = self.rows(&ENTRY, lines.get(hold).map_or(&[], Vec::as_slice))?;
-                digests.push(row_digest(&HOLD, row)?);
-                export.write(row, entries.iter().flatten())?;
-            }
-        }
-        Ok(digests)
-    }
-
     /// The row of each number, where it is there.
     fn rows(&self, table: &Table, numbers: &[i64]) -> SqlResult<Vec<Option<Row>>> {
         let select = table.select(&format!("WHERE {} = $1", table.name));
@@ -234,98 +348,106 @@ impl Run<'_> {
         Ok(answers.into_iter().map(|rows| rows.into_iter().next()).collect())
     }
 
-    fn drop_chunk(
-        &mut self,
-        holds: &[i64],
-        digests: &[u128],
-        lines: &Lines,
-        retired: &mut Retired,
-    ) -> Result<(), PlaceError> {
+    fn drop_chunk(&mut self, chunk: &[Old], export: &mut Export) -> Result<(), PlaceError> {
+        let begin = export.length();
         let mut tries = 0;
         loop {
             let mut dropped = Dropped::default();
             self.db.begin()?;
-            let outcome = self.drop_within(holds, digests, lines, &mut dropped);
-            let outcome = outcome.and_then(|()| self.db.commit());
-            match outcome {
-                Ok(()) => {
-                    retired.holds += dropped.holds;
-                    retired.entries += dropped.entries;
-                    retired.kept += dropped.kept;
-                    self.carried.extend(dropped.carried);
-                    return Ok(());
-                }
-                Err(error) => {
-                    // The first failure is the one to tell.
-                    let _ = self.db.rollback();
-                    // Numbers that were not used are given again.
-                    self.numbers = Numbers::default();
-                    tries += 1;
-                    if error.kind != SqlErrorKind::Contended || tries == TRIES {
-                        return Err(error.into());
+            let stop = match self.drop_within(chunk, export, &mut dropped) {
+                Ok(()) => match self.db.commit() {
+                    Ok(()) => {
+                        self.retired.holds += dropped.holds;
+                        self.retired.entries += dropped.entries;
+                        self.retired.kept += dropped.kept;
+                        self.carried.extend(dropped.carried);
+                        return Ok(());
                     }
+                    Err(error) if error.kind == SqlErrorKind::Contended => Stop::Database(error),
+                    Err(error) => {
+                        let path = export.unsure().display();
+                        let (why, holds) = (error.why, dropped.holds);
+                        return Err(PlaceError::NotRetired(format!(
+                            "{why}; whether the last {holds} requests of {path} have left the books is not known: the next \
+                             run exports them again where they have not"
+                        )));
+                    }
+                },
+                Err(stop) => stop,
+            };
+            // The first failure is the one to tell.
+            let _ = self.db.rollback();
+            export.cut(begin)?;
+            // Numbers that were not used are given again.
+            self.numbers = Numbers::default();
+            tries += 1;
+            match stop {
+                Stop::Database(error) if error.kind == SqlErrorKind::Contended && tries < TRIES => {}
+                Stop::Database(error) => return Err(error.into()),
+                Stop::Export(error) => return Err(error),
+                Stop::Superseded(other) => {
+                    let (path, holds) = (export.path().display(), self.retired.holds);
+                    return Err(PlaceError::NotRetired(format!(
+                        "another run has begun, which goes on from here and exports to {other}; {holds} requests are in {path} \
+                         and no longer in the books"
+                    )));
                 }
             }
         }
     }
 
-    fn drop_within(
-        &mut self,
-        holds: &[i64],
-        digests: &[u128],
-        lines: &Lines,
-        dropped: &mut Dropped,
-    ) -> SqlResult<()> {
-        // Also the lock against another that does the same, and what the journal of a file asks for before it lets go.
-        meta::set(self.db, "retiring", &[])?;
-        self.lock(holds)?;
+    fn drop_within(&mut self, chunk: &[Old], export: &mut Export, dropped: &mut Dropped) -> Result<(), Stop> {
+        self.claim.check(self.db)?;
+        // Whoever changes a hold that is summed waits for this row, and then finds that the hold is gone.
+        self.raise_retired_until()?;
+        let holds: Vec<i64> = chunk.iter().map(|old| old.hold).collect();
         let mut gone: Vec<i64> = Vec::new();
         let mut numbers: Vec<i64> = Vec::new();
-        for (row, digest) in self.rows(&HOLD, holds)?.iter().zip(digests) {
-            match row {
-                Some(row) if row_digest(&HOLD, row)? == *digest => {
-                    let hold = row.int(0)?;
-                    gone.push(hold);
-                    numbers.extend(lines.get(&hold).into_iter().flatten());
+        let mut lines: Vec<Row> = Vec::new();
+        for (row, old) in self.rows(&HOLD, &holds)?.into_iter().zip(chunk) {
+            let row = match row {
+                Some(row) if row_digest(&HOLD, &row)? == old.digest => row,
+                _ => {
+                    dropped.kept += 1;
+                    continue;
                 }
-                _ => dropped.kept += 1,
-            }
+            };
+            let of_hold = self.rows(&ENTRY, &old.lines)?.into_iter();
+            let of_hold: Vec<Row> =
+                of_hold.map(|line| line.ok_or_else(|| corrupt("entry"))).collect::<SqlResult<_>>()?;
+            export.write(&row, &of_hold)?;
+            lines.extend(of_hold);
+            gone.push(old.hold);
+            numbers.extend(&old.lines);
         }
-        self.carry(&numbers, dropped)?;
-        let before = dropped.carried.keys().filter_map(|balance| self.carried.get(balance));
-        let old: Vec<i64> = before.flat_map(|carried| carried.lines.iter().copied()).collect();
-        self.delete("DELETE FROM entry WHERE entry = $1", &old)?;
-        self.delete("DELETE FROM entry WHERE entry = $1", &numbers)?;
-        self.delete("DELETE FROM hold WHERE hold = $1", &gone)?;
+        export.sync()?;
+        self.carry(&lines, dropped)?;
+        self.drop_rows(&gone, &numbers, dropped)?;
         dropped.holds = gone.len() as u64;
         dropped.entries = numbers.len() as u64;
-        let last = numbers.iter().chain(&old).max();
-        if let Some(last) = last.filter(|_| !self.db.is_shared()) {
-            allow_missing(self.db, *last)?;
-        }
-        self.raise_retired_until()?;
-        self.db.execute("DELETE FROM meta WHERE name = 'retiring'", &[]).map(drop)
+        Ok(())
     }
 
-    /// Takes the locks of every account that these holds charge, as a ledger does before it changes one of them.
-    fn lock(&self, holds: &[i64]) -> SqlResult<()> {
-        if !self.db.is_shared() {
-            return Ok(());
+    /// Drops holds, their lines, and the lines that carried forward what is carried by others now.
+    fn drop_rows(&self, holds: &[i64], lines: &[i64], dropped: &Dropped) -> SqlResult<()> {
+        let before = dropped.carried.keys().filter_map(|balance| self.carried.get(balance));
+        let old: Vec<i64> = before.flat_map(|carried| carried.lines.iter().copied()).collect();
+        // Without this, the journal of a file does not let go.
+        meta::set(self.db, "retiring", &[])?;
+        self.delete("DELETE FROM entry WHERE entry = $1", &old)?;
+        self.delete("DELETE FROM entry WHERE entry = $1", lines)?;
+        self.delete("DELETE FROM hold WHERE hold = $1", holds)?;
+        self.db.execute("DELETE FROM meta WHERE name = 'retiring'", &[])?;
+        match lines.iter().chain(&old).max() {
+            Some(last) if !self.db.is_shared() => allow_missing(self.db, *last),
+            _ => Ok(()),
         }
-        let mut balances = Vec::new();
-        for row in self.db.query("SELECT balances FROM hold WHERE hold = ANY ($1)", &[Value::Ints(holds)])? {
-            balances.extend(unpack_ids(row.blob(0)?)?);
-        }
-        let lock = r#"SELECT balance FROM balance
-            WHERE account IN (SELECT account FROM balance WHERE balance = ANY ($1))
-                AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE"#;
-        self.db.query(lock, &[Value::Ints(&balances)]).map(drop)
     }
 
     /// Writes what each balance keeps of these lines, together with what was carried forward of it before.
-    fn carry(&mut self, numbers: &[i64], dropped: &mut Dropped) -> SqlResult<()> {
+    fn carry(&mut self, lines: &[Row], dropped: &mut Dropped) -> SqlResult<()> {
         let mut sums: BTreeMap<i64, Carried> = BTreeMap::new();
-        for row in self.rows(&ENTRY, numbers)?.iter().flatten() {
+        for row in lines {
             let (line, _) = Line::of(row)?;
             for balance in unpack_ids(line.balances)? {
                 sums.entry(balance).or_default().add(line.posted, line.pending)?;
@@ -369,52 +491,4 @@ struct Dropped {
     entries: u64,
     kept: u64,
     carried: HashMap<i64, Carried>,
-}
-
-/// One JSON object a line: a hold, and its lines of the journal.
-struct Export {
-    path: PathBuf,
-    file: BufWriter<File>,
-}
-
-impl Export {
-    fn create(path: &Path) -> Result<Self, PlaceError> {
-        let file = File::create_new(path).map_err(of_file(path))?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::new(file) })
-    }
-
-    fn write<'a>(&mut self, hold: &Row, entries: impl Iterator<Item = &'a Row>) -> Result<(), PlaceError> {
-        let mut line = object(&HOLD, hold)?;
-        let entries: SqlResult<Vec<Json>> =
-            entries.map(|entry| Ok(Json::Object(object(&ENTRY, entry)?))).collect();
-        line.insert("entries".into(), Json::Array(entries?));
-        writeln!(self.file, "{}", Json::Object(line)).map_err(of_file(&self.path))
-    }
-
-    /// The lines, and the file's name.
-    fn sync(&mut self) -> Result<(), PlaceError> {
-        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(of_file(&self.path))?;
-        sync_folder(&self.path)
-    }
-}
-
-/// A row with what is packed unpacked, and the rest of the bytes in hexadecimal.
-fn object(table: &Table, row: &Row) -> SqlResult<Map<String, Json>> {
-    let mut object = Map::new();
-    for (column, value) in table.columns.iter().zip(row_values(table, row)?) {
-        let column = column.trim_matches('"');
-        let json = match value {
-            Value::Int(code) if column == "state" => format!("{:?}", state(code)?).to_lowercase().into(),
-            Value::Int(number) => number.into(),
-            Value::Flag(flag) => flag.into(),
-            Value::Text(text) => text.into(),
-            Value::Blob(bytes) if matches!(column, "balances" | "rates" | "bounds" | "usage") => {
-                unpack(bytes).ok_or_else(|| corrupt("list"))?.into()
-            }
-            Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
-            Value::Null | Value::Ints(_) | Value::Blobs(_) | Value::List(_) => Json::Null,
-        };
-        object.insert(column.to_owned(), json);
-    }
-    Ok(object)
 }

@@ -79,7 +79,10 @@ static KEEP_OPEN: LazyLock<RowStatement> = LazyLock::new(|| {
 
 /// Writes what an ended hold is charged.
 static CHARGE_INSTEAD: LazyLock<RowStatement> = LazyLock::new(|| {
-    RowStatement::update("hold", &[("posted", Type::Int), ("overrun", Type::Int), ("hold", Type::Int)])
+    RowStatement::update(
+        "hold",
+        &[("posted", Type::Int), ("overrun", Type::Int), ("sequence", Type::Int), ("hold", Type::Int)],
+    )
 });
 
 /// Writes how a hold has ended.
@@ -238,14 +241,16 @@ impl Books<'_> {
         )
     }
 
-    /// Writes what an ended hold is charged now.
+    /// Writes what an ended hold is charged now. Its row is another one after that, whatever it was charged before: who has read
+    /// it knows that its lines are not all there are.
     pub(super) fn charge_instead(
         &mut self,
         row: &HoldRow,
         posted: Nanodollars,
         overrun: Nanodollars,
     ) -> sql::Result<()> {
-        self.write_row(&CHARGE_INSTEAD, &values![posted.get(), overrun.get(), row.hold])
+        let sequence = signed(row.sequence.saturating_add(1));
+        self.write_row(&CHARGE_INSTEAD, &values![posted.get(), overrun.get(), sequence, row.hold])
     }
 
     /// Writes how the hold has ended.

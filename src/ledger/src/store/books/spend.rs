@@ -121,7 +121,7 @@ pub(super) fn by_tag(db: &dyn Sql, filter: &SpendFilter) -> sql::Result<Vec<TagS
     let end = filter.to.map_or(i64::MAX, Timestamp::unix_ms);
     let parts = match &filter.request {
         Some(_) => sums::Parts { summed: None, single: vec![(start, end)] },
-        None => sums::Parts::of((start, end), sums::rolled_until(db)?),
+        None => sums::Parts::of((start, end), sums::HOUR_MS, sums::rolled_until(db)?),
     };
     let mut spent: BTreeMap<String, (u64, Nanodollars)> = BTreeMap::new();
     for span in parts.single {

@@ -4,11 +4,12 @@
 //! Holds made before `rolled_until` are in the sums, whatever becomes of them: whoever changes one takes it out before and
 //! puts it back after.
 
+use super::check::RETIRED_UNTIL;
 use super::code::Failure;
 use super::memory::Books;
 use super::meta;
 use super::rows::HoldRow;
-use crate::store::sql::{self, Sql, values};
+use crate::store::sql::{self, Sql, SqlError, SqlErrorKind, values};
 use tollgate_domain::time::Timestamp;
 
 /// Until when holds are in the sums, in `meta`.
@@ -82,14 +83,29 @@ impl Books<'_> {
         if young || row.created_at >= self.rolled_until(false)? {
             return Ok(change(self)?);
         }
+        self.keep_from_leaving(row.hold)?;
         self.change_sums(row, -1)?;
         change(self)?;
         self.change_sums(row, 1)
     }
 
+    /// Keeps a hold that is in the sums in the books until this transaction ends. Where it has left since it was read, the
+    /// transaction is run again, and finds it gone.
+    fn keep_from_leaving(&self, hold: i64) -> sql::Result<()> {
+        if !self.db.is_shared() {
+            return Ok(());
+        }
+        self.db.query("SELECT value FROM meta WHERE name = $1 FOR SHARE", &values![RETIRED_UNTIL])?;
+        if self.db.query("SELECT 1 FROM hold WHERE hold = $1", &values![hold])?.is_empty() {
+            let why = "a hold has left the books".to_owned();
+            return Err(SqlError { kind: SqlErrorKind::Contended, why });
+        }
+        Ok(())
+    }
+
     fn change_sums(&mut self, row: &HoldRow, sign: i64) -> Result<(), Failure> {
         self.write(add_holds!("hold = $2"), &values![sign, row.hold])?;
-        Ok(())
+        Ok(self.change_spent(row.hold, sign)?)
     }
 
     /// Sums the next holds that are old enough, and says whether there are more.
@@ -111,6 +127,7 @@ impl Books<'_> {
             add_holds!("created_at >= $2 AND created_at < $3"),
             &values![1_i64, from.unix_ms(), until.unix_ms()],
         )?;
+        self.add_spent(until)?;
         meta::set(self.db, ROLLED_UNTIL, &until.unix_ms().to_be_bytes())?;
         Ok(limit.is_some())
     }
@@ -129,7 +146,7 @@ fn read_rolled(db: &dyn Sql, statement: &str) -> sql::Result<Timestamp> {
 /// A half-open span of Unix milliseconds.
 pub(super) type Span = (i64, i64);
 
-/// Where the holds made in a span are found: in the sums of whole hours, and one by one.
+/// Where the holds made in a span are found: in the sums of whole steps, such as hours, and one by one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) summed: Option<Span>,
@@ -137,11 +154,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn of(span: Span, rolled_until: Timestamp) -> Self {
-        let whole = |ms: i64| ms.saturating_sub(ms.rem_euclid(AGE_MS));
+    pub(super) fn of(span: Span, step_ms: i64, summed_until: Timestamp) -> Self {
+        let whole = |ms: i64| ms.saturating_sub(ms.rem_euclid(step_ms));
         let (start, end) = span;
-        let first = whole(start.saturating_add(AGE_MS - 1));
-        let last = whole(end.min(rolled_until.unix_ms()));
+        let first = whole(start.saturating_add(step_ms - 1));
+        let last = whole(end.min(summed_until.unix_ms()));
         if first >= last {
             return Self { summed: None, single: vec![span] };
         }
@@ -156,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_span_is_summed_by_whole_hours_and_the_rest_one_by_one() {
-        const H: i64 = AGE_MS;
+        const H: i64 = HOUR_MS;
         // (span, rolled until), (summed, single)
         let table = [
             (((0, 5 * H), 3 * H + 7), (Some((0, 3 * H)), vec![(3 * H, 5 * H)])),
@@ -167,7 +184,7 @@ mod tests {
         ];
         for ((span, rolled), (summed, single)) in table {
             assert_eq!(
-                Parts::of(span, Timestamp::new(rolled)),
+                Parts::of(span, H, Timestamp::new(rolled)),
                 Parts { summed, single },
                 "{span:?} {rolled}"
             );

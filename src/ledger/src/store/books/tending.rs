@@ -1,9 +1,10 @@
 //! What the ledger does by itself: it makes what every ledger finds at its start, expires, sums, forgets.
 
-use super::check::gap;
+use super::check::{RETIRED_UNTIL, gap};
 use super::code::{Failure, corrupt};
 use super::memory::{Books, Epoch, Ground};
 use super::prices::Prices;
+use super::spent;
 use super::sums::ROLLED_UNTIL;
 use super::{Settings, StartError};
 use super::{meta, moments};
@@ -41,6 +42,9 @@ pub(super) fn begin(db: &dyn Sql, settings: &Settings, clock: Clock) -> Result<G
     let once = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     db.execute(once, &values!["epoch", &fresh])?;
     db.execute(once, &values![ROLLED_UNTIL, &i64::MIN.to_be_bytes()])?;
+    // A row to lock, from the beginning.
+    db.execute(once, &values![RETIRED_UNTIL, &i64::MIN.to_be_bytes()])?;
+    spent::fill(db)?;
     let ground = Ground {
         epoch: meta::read(db, "epoch")?.ok_or_else(|| corrupt("epoch"))?,
         prices: Prices::begin(db, &settings.book)?,

@@ -23,8 +23,10 @@ pub(crate) use migrate::migrate;
 pub(crate) use session::Patience;
 
 /// Every migration, in order. Forward only: a released one is never edited.
-pub(crate) const MIGRATIONS: &[(&str, &str)] =
-    &[("V1__books", include_str!("../../../migrations/postgres/V1__books.sql"))];
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__books", include_str!("../../../migrations/postgres/V1__books.sql")),
+    ("V2__growth", include_str!("../../../migrations/postgres/V2__growth.sql")),
+];
 
 /// The newest schema that this release knows.
 pub(crate) const SCHEMA: i64 = MIGRATIONS.len() as i64;

@@ -15,6 +15,7 @@ use std::time::Duration;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__books", include_str!("../../../migrations/sqlite/V1__books.sql")),
     ("V2__limits", include_str!("../../../migrations/sqlite/V2__limits.sql")),
+    ("V3__growth", include_str!("../../../migrations/sqlite/V3__growth.sql")),
 ];
 
 /// The newest schema that this release knows.

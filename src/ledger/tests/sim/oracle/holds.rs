@@ -330,6 +330,10 @@ impl Oracle {
         if hold.state == State::Pending {
             return Reply::Conflict;
         }
+        if hold.posted == cost {
+            return Reply::Before(cost);
+        }
+        hold.sequence += 1;
         let before = std::mem::replace(&mut hold.posted, cost);
         self.wrote();
         self.cross(index, cost - before);
