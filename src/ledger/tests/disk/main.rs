@@ -12,6 +12,8 @@ mod ledger;
 mod load;
 mod no_space;
 mod power_loss;
+#[path = "../serve/process.rs"]
+mod process;
 mod replay;
 mod shim;
 mod sync_error;

@@ -15,6 +15,8 @@ mod ledger;
 mod load;
 mod outages;
 mod prices;
+#[path = "../serve/process.rs"]
+mod process;
 mod races;
 #[path = "../contract/reading.rs"]
 mod reading;
