@@ -31,7 +31,7 @@ bench-ledger: ## what the ledger carries beside its disk and its database (BENCH
 generate: ## rewrite the generated code
 	@exec .make/generate
 
-soak: ## the long forms of the tests
+soak: ## the long forms of the tests (SEEDS=n: the simulation of the ledger alone, over n seeds)
 	@exec .make/soak
 
 help: ## this list
