@@ -102,10 +102,11 @@ fn all(db: &dyn Sql, after: i64, which: &str, limit: i64) -> sql::Result<Vec<i64
     rows.iter().map(|row| row.int(0)).collect()
 }
 
-fn changed(db: &dyn Sql, since: Mark, now: Timestamp) -> sql::Result<BTreeSet<i64>> {
+pub(super) fn changed(db: &dyn Sql, since: Mark, now: Timestamp) -> sql::Result<BTreeSet<i64>> {
     let mut accounts = charged(db, since)?;
+    // In other words than `OF_INTEREST`, so that the moment is looked for and not the kind: sessions are not in its index.
     let said = db.query(
-        &format!("SELECT account FROM account WHERE updated_at >= $1 AND {OF_INTEREST}"),
+        "SELECT account FROM account WHERE updated_at >= $1 AND kind <> 'session' AND kind <> 'customer'",
         &values![since.at_ms.saturating_sub(LOOK_BACK_MS)],
     )?;
     for row in &said {

@@ -17,6 +17,8 @@ mod memory;
 mod meta;
 mod moments;
 mod past;
+#[cfg(test)]
+pub(crate) mod plans;
 mod prices;
 mod rates;
 mod records;

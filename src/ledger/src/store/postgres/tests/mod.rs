@@ -6,6 +6,7 @@ mod cluster;
 mod dialect;
 mod failures;
 mod migrations;
+mod plans;
 mod server;
 mod statements;
 mod wire;
