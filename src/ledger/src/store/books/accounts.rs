@@ -133,63 +133,6 @@ impl Books<'_> {
         self.record_of(account, now)
     }
 
-    /// Deletes accounts, and the keys of what is deleted. The HTTP API leaves alone what others manage.
-    pub(super) fn delete(
-        &mut self,
-        accounts: &[AccountRef],
-        by_api: bool,
-    ) -> Result<Vec<AccountRecord>, Failure> {
-        let with_tags = accounts.iter().any(|account| matches!(account, AccountRef::Tag { .. }));
-        if with_tags {
-            self.lock_tags()?;
-        }
-        let rows: Vec<i64> = accounts.iter().map(|account| self.living(account)).collect::<Result<_, _>>()?;
-        let gone = self.below(&rows)?;
-        self.lock(&gone)?;
-        if self.below(&rows)? != gone {
-            return Err(contended());
-        }
-        if by_api {
-            self.check_all_unmanaged(&gone)?;
-        }
-        self.observe_clock()?;
-        let now = self.now();
-        let records = rows.iter().map(|row| self.record_of(*row, now)).collect::<Result<_, _>>()?;
-        if with_tags {
-            self.renew_tags()?;
-        }
-        for account in gone {
-            self.db.execute(
-                "UPDATE account SET deleted_at = $1, updated_at = $1, revision = revision + 1 WHERE account = $2",
-                &values![now.unix_ms(), account],
-            )?;
-            self.db.execute(
-                "UPDATE credential SET revoked_at = $1
-                 WHERE account = $2 AND (revoked_at IS NULL OR revoked_at > $3)",
-                &values![now.unix_ms(), account, now.unix_ms()],
-            )?;
-        }
-        Ok(records)
-    }
-
-    /// These accounts, and those that go with them. Each of the statements finds its rows by an index.
-    fn below(&self, rows: &[i64]) -> sql::Result<BTreeSet<i64>> {
-        let mut all: BTreeSet<i64> = rows.iter().copied().collect();
-        for row in rows {
-            for statement in [
-                "SELECT account FROM account WHERE organization = $1 AND kind IN ('key', 'team') AND deleted_at IS NULL",
-                "SELECT account FROM account WHERE team = $1 AND kind = 'key' AND deleted_at IS NULL",
-                r#"SELECT account FROM account WHERE "user" = $1 AND kind = 'key' AND deleted_at IS NULL"#,
-                "SELECT k.account FROM account t JOIN account k ON k.team = t.account
-                 WHERE t.organization = $1 AND k.kind = 'key' AND k.deleted_at IS NULL",
-            ] {
-                let found = self.db.query(statement, &values![*row])?;
-                all.extend(found.iter().map(|row| row.int(0)).collect::<sql::Result<Vec<_>>>()?);
-            }
-        }
-        Ok(all)
-    }
-
     /// The owners, if they are still the same.
     fn still(&self, owners: OwnerIds, named: &Owners) -> Result<OwnerIds, Failure> {
         if self.owner_ids(named)? == owners { Ok(owners) } else { Err(contended()) }
@@ -202,12 +145,12 @@ impl Books<'_> {
         Ok(())
     }
 
-    fn record_of(&mut self, account: i64, now: Timestamp) -> Result<AccountRecord, Failure> {
+    pub(super) fn record_of(&mut self, account: i64, now: Timestamp) -> Result<AccountRecord, Failure> {
         self.flush()?;
         Ok(records::record(self.db, self.ground, account, now)?)
     }
 
-    fn living(&self, account: &AccountRef) -> Result<i64, Failure> {
+    pub(super) fn living(&self, account: &AccountRef) -> Result<i64, Failure> {
         let found = records::find(self.db, account, self.now())?;
         found.ok_or_else(|| StoreError::NotFound(name(account)).into())
     }
@@ -454,7 +397,7 @@ pub(super) fn organization_of_team(db: &dyn Sql, team: &str) -> sql::Result<Opti
 }
 
 /// Somebody was faster: the change is made again on what is true now.
-fn contended() -> Failure {
+pub(super) fn contended() -> Failure {
     SqlError { kind: SqlErrorKind::Contended, why: "an account has changed meanwhile".to_owned() }.into()
 }
 

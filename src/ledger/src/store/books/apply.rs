@@ -5,7 +5,7 @@ use super::accounts::organization_of_team;
 use super::code::{Failure, digest, maybe_instant, unsigned};
 use super::memory::{Books, Ground};
 use super::records;
-use crate::store::sql::{self, Sql, values};
+use crate::store::sql::{self, Row, Sql, values};
 use crate::store::{
     AccountChange, AccountName, AccountRef, AccountSpec, Applied, Credential, DesiredAccount,
     DesiredCredential, Manager, NewAccount, Refused, StoreError,
@@ -112,6 +112,16 @@ fn managed(name: &str, manager: &Manager) -> StoreError {
     })
 }
 
+/// Refuses an account that somebody else than the HTTP API manages: kind, id, who and for whom, alias.
+pub(super) fn check_manager(row: &Row) -> Result<(), Failure> {
+    let manager = Manager { name: row.text(2)?.to_owned(), scope: row.text(3)?.to_owned() };
+    if manager.name == Manager::API {
+        return Ok(());
+    }
+    let called = row.maybe_text(4)?.unwrap_or(row.text(1)?);
+    Err(managed(&format!("{} {called}", row.text(0)?), &manager).into())
+}
+
 fn managed_by_another(name: &AccountName, manager: &Manager) -> Refused {
     Refused { field: "name".to_owned(), error: managed(&format!("{} {}", name.kind, name.id), manager) }
 }
@@ -194,28 +204,16 @@ impl Books<'_> {
             && AccountChange { blocked: change.blocked, ..AccountChange::default() } == *change;
         let now = self.now();
         match records::find(self.db, account, now)? {
-            Some(row) if !only_blocks => self.check_all_unmanaged(&BTreeSet::from([row])),
+            Some(row) if !only_blocks => {
+                self.lock(&BTreeSet::from([row]))?;
+                let account = self.db.query(
+                    "SELECT kind, id, managed_by, owner_scope, alias FROM account WHERE account = $1",
+                    &values![row],
+                )?;
+                Ok(account.iter().try_for_each(check_manager)?)
+            }
             _ => Ok(()),
         }
-    }
-
-    /// The same of several rows.
-    pub(super) fn check_all_unmanaged(&mut self, rows: &BTreeSet<i64>) -> Result<(), Failure> {
-        self.lock(rows)?;
-        for row in rows {
-            let found = self.db.query(
-                "SELECT kind, id, managed_by, owner_scope, alias FROM account WHERE account = $1",
-                &values![*row],
-            )?;
-            let Some(found) = found.first() else { continue };
-            let manager = Manager { name: found.text(2)?.to_owned(), scope: found.text(3)?.to_owned() };
-            if manager.name != Manager::API {
-                let called = found.maybe_text(4)?.unwrap_or(found.text(1)?);
-                let name = format!("{} {called}", found.text(0)?);
-                return Err(managed(&name, &manager).into());
-            }
-        }
-        Ok(())
     }
 
     /// The account, once its lock is taken.

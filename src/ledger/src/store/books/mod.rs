@@ -8,6 +8,7 @@ mod changes;
 mod charges;
 mod check;
 mod code;
+mod deleting;
 mod holds;
 mod journal;
 mod keys;
