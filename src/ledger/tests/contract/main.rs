@@ -137,6 +137,7 @@ macro_rules! every_scenario {
             sessions::{
                 a_session_has_a_budget_of_its_own,
                 the_smallest_cap_counts_at_once,
+                asking_in_vain_makes_no_session,
                 a_session_belongs_to_its_key,
                 a_silent_session_ends_and_goes_on_where_it_was,
             }
@@ -150,6 +151,7 @@ macro_rules! every_scenario {
                 a_tag_pinned_later_counts_from_then_on,
                 more_accounts_than_one_request_may_charge_are_refused,
                 an_ask_that_is_an_error_brings_no_reports_along,
+                as_many_and_as_long_tags_as_there_can_be_are_summed,
             }
             thresholds::{
                 each_part_of_a_limit_is_recorded_once_and_in_order,
@@ -160,6 +162,8 @@ macro_rules! every_scenario {
                 a_limit_lowered_onto_what_is_spent_is_crossed_then,
                 soft_limits_and_observing_ones_have_events,
                 a_rolling_window_is_crossed_each_time_it_fills,
+                what_is_posted_to_a_part_that_has_left_crosses_and_overruns_nothing,
+                a_rolling_limit_that_is_added_is_crossed_once,
                 a_cursor_reads_every_event_once,
                 a_threshold_is_a_part_of_a_limit,
             }

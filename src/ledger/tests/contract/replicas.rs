@@ -425,6 +425,43 @@ async fn a_team_that_moves_at_one_replica_charges_its_new_organization_at_the_ot
     replicas.end().await;
 }
 
+/// A replica remembers which balance is the present one of each window; another window at the same place has another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_window_at_one_replica_has_a_balance_of_its_own_at_the_others() {
+    let replicas = Replicas::new(1).await;
+    let world = &replicas.world;
+    world.make_key(1, capped(limits(&[(1_000_000, "1d")]))).await;
+    let before = world.ask(1, 2).await;
+    assert!(held(&replicas.ask_of(0, before).await));
+    for (amount, duration) in [(900_000, "1mo"), (800_000, "1w"), (700_000, "1d")] {
+        world.set_limits(key(1), &[(amount, duration)]).await;
+        let (posted, pending) = world.window(key(1), 0).await;
+        let ask = world.ask(1, 3).await;
+        assert!(held(&replicas.ask_of(0, ask).await));
+        assert_eq!(world.window(key(1), 0).await, (posted, pending + 3_000), "{duration}");
+    }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_account_deleted_at_one_replica_binds_nothing_at_the_others() {
+    let replicas = Replicas::new(1).await;
+    let world = &replicas.world;
+    world.make_key(1, AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() }).await;
+    let tagged = AccountRef::Tag { organization: None, tag: "t".into() };
+    let tag_account = || capped(vec![limit(4_000, "")]);
+    world.make(AccountKind::Tag, "t", tag_account()).await;
+    let ask = async |input| replicas.ask_of(0, world.ask(1, input).await).await;
+    assert!(held(&ask(3).await));
+    assert_eq!(reason(&ask(2).await), Some(DenialReason::BudgetTooSmall));
+    world.store().delete(vec![tagged.clone()]).await.unwrap();
+    assert!(held(&ask(2).await), "there is no such account");
+    world.make(AccountKind::Tag, "t", tag_account()).await;
+    assert_eq!(world.window(tagged, 0).await, (0, 5_000), "it counts what came meanwhile");
+    assert_eq!(reason(&ask(1).await), Some(DenialReason::BudgetTooSmall));
+    replicas.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_is_one_over_replicas() {
     let replicas = Replicas::new(4).await;

@@ -2,7 +2,7 @@
 
 use crate::world::{Backend, DAY_MS, World, key, money, organization, settle, team, user};
 use tollgate_domain::account::AccountKind;
-use tollgate_domain::hold::{DenialReason, HoldAsk, HoldDenied};
+use tollgate_domain::hold::{DenialReason, HoldAsk, HoldDenied, Verdict};
 use tollgate_domain::ids::HoldId;
 use tollgate_ledger::store::{AccountChange, AccountFilter, AccountSpec, Owners, Page, Store};
 
@@ -92,6 +92,21 @@ pub(crate) async fn the_smallest_cap_counts_at_once<B: Backend>(world: &mut Worl
         9_000,
         "what was spent is not forgotten"
     );
+}
+
+/// Names of sessions are the client's: whoever only asks fills no table with them.
+pub(crate) async fn asking_in_vain_makes_no_session<B: Backend>(world: &mut World<B>) {
+    world.lone_key(7_000).await;
+    world.change(key(1), cap(5_000)).await;
+    assert_eq!(refused(world, "too much for a session", 6).await.reason, DenialReason::BudgetTooSmall);
+    let ask = of(world, 1, "too much for the key", 8).await;
+    let denied = world.refused_ask(ask).await;
+    assert_eq!(denied.account.unwrap().kind, AccountKind::Key);
+    let known = HoldAsk { policy_version: vec![1], ..of(world, 1, "on an old policy", 1).await };
+    assert!(matches!(world.ask_for(known).await, Verdict::Stale(..)));
+    assert_eq!(sessions(world).await, []);
+    hold(world, "s", 1).await;
+    assert_eq!(sessions(world).await, [("s".into(), 0, 1_000)]);
 }
 
 pub(crate) async fn a_session_belongs_to_its_key<B: Backend>(world: &mut World<B>) {

@@ -5,7 +5,9 @@ use crate::world::{
 };
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::hold::{DenialReason, HoldAsk, Outcome};
-use tollgate_ledger::store::{AccountChange, AccountRef, AccountSpec, Owners, Store, StoreError};
+use tollgate_ledger::store::{
+    AccountChange, AccountRef, AccountSpec, Owners, SpendFilter, Store, StoreError,
+};
 
 fn tag_account(organization: Option<&str>, tag: &str) -> AccountRef {
     AccountRef::Tag { organization: organization.map(str::to_owned), tag: tag.to_owned() }
@@ -208,4 +210,33 @@ pub(crate) async fn a_correction_reaches_what_came_after_the_request<B: Backend>
     world.set_limits(key(1), &[(1_000_000, "1d")]).await;
     world.store().correct(free, money(29_000)).await.unwrap();
     assert_eq!(world.window(key(1), 0).await, (29_000, 0), "a limit of a day in which nothing was spent");
+}
+
+/// Eighty of the longest: more than an index of any database takes.
+pub(crate) async fn as_many_and_as_long_tags_as_there_can_be_are_summed<B: Backend>(world: &mut World<B>) {
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    // Without a pattern by which they could be made shorter.
+    let long = |level: u64| -> Vec<String> {
+        let word = |number: u64| format!("{:016x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let tag = |tag: u64| (0..4).map(|part| word(1 + level * 1_000 + tag * 10 + part)).collect();
+        (0..16).map(tag).collect()
+    };
+    let texts = |tags: &[String]| tags.iter().map(|text| tag(text)).collect::<Vec<_>>();
+    for (level, account) in (0..).zip([organization(), team(), user(), key(1)]) {
+        let tags = Some(texts(&long(level)));
+        world.change(account, AccountChange { tags, ..AccountChange::default() }).await;
+    }
+    for _ in 0..2 {
+        let mut ask = world.ask(1, 3).await;
+        ask.tags = texts(&long(4));
+        let hold = world.hold_ask(ask).await;
+        world.report(hold, 1, settle(3, 0)).await;
+    }
+    for when in ["one by one", "summed"] {
+        let spent = world.store().spend_by_tag(SpendFilter::default()).await.unwrap();
+        assert_eq!(spent.len(), 80, "{when}");
+        assert!(spent.iter().all(|tag| (tag.requests, tag.spent) == (2, money(6_000))), "{when}: {spent:?}");
+        world.advance(DAY_MS);
+        world.tick().await;
+    }
 }

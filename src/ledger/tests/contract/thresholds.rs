@@ -5,6 +5,7 @@ use crate::world::{
     settle, team,
 };
 use tollgate_domain::account::AccountKind;
+use tollgate_domain::hold::Outcome;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Period;
 use tollgate_ledger::store::{Crossing, LimitSpec, Store, StoreError};
@@ -163,6 +164,36 @@ pub(crate) async fn a_rolling_window_is_crossed_each_time_it_fills<B: Backend>(w
     assert_eq!(parts(world).await, [(50, 5_000)], "4,000 are left of it");
     world.spend(1).await;
     assert_eq!(parts(world).await, [(50, 5_000), (50, 5_000)]);
+}
+
+/// What has left the window says nothing about what is in it, whenever it is posted.
+pub(crate) async fn what_is_posted_to_a_part_that_has_left_crosses_and_overruns_nothing<B: Backend>(
+    world: &mut World<B>,
+) {
+    world.make_key(1, capped(vec![watched(&[50], over(10_000, "rolling/3600"))])).await;
+    let early = world.hold(1, 9).await;
+    world.advance(62 * MINUTE_MS);
+    world.spend(4).await;
+    // Nobody was heard of for an hour: it was charged in full by now, and costs more in the end.
+    assert_eq!(world.report(early, 1, settle(30, 0)).await, Outcome::Applied);
+    assert_eq!(world.balance(key(1)).await, (34_000, 0));
+    assert_eq!(world.window(key(1), 0).await, (4_000, 0), "only what is in the window");
+    assert_eq!(parts(world).await, []);
+    assert_eq!(world.log(early).await.overrun, money(0));
+    world.spend(1).await;
+    assert_eq!(parts(world).await, [(50, 5_000)]);
+}
+
+/// However many parts of its span it finds spent.
+pub(crate) async fn a_rolling_limit_that_is_added_is_crossed_once<B: Backend>(world: &mut World<B>) {
+    world.lone_key(1_000_000).await;
+    for _ in 0..4 {
+        world.spend(2).await;
+        world.advance(5 * MINUTE_MS);
+    }
+    let rolling = watched(&[20, 80, 100], over(10_000, "rolling/3600"));
+    world.change(key(1), new_limits(vec![rolling])).await;
+    assert_eq!(parts(world).await, [(20, 8_000), (80, 8_000)]);
 }
 
 pub(crate) async fn a_cursor_reads_every_event_once<B: Backend>(world: &mut World<B>) {
