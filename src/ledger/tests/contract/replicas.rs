@@ -430,15 +430,18 @@ async fn a_team_that_moves_at_one_replica_charges_its_new_organization_at_the_ot
 async fn another_window_at_one_replica_has_a_balance_of_its_own_at_the_others() {
     let replicas = Replicas::new(1).await;
     let world = &replicas.world;
-    world.make_key(1, capped(limits(&[(1_000_000, "1d")]))).await;
+    world.make_key(1, AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() }).await;
+    world.make(AccountKind::Tag, "t", capped(limits(&[(1_000_000, "1d")]))).await;
+    // Of the accounts of a key, one that has changed makes a replica read all of it again; of a tag's, only what has changed.
+    let tagged = AccountRef::Tag { organization: None, tag: "t".into() };
     let before = world.ask(1, 2).await;
     assert!(held(&replicas.ask_of(0, before).await));
     for (amount, duration) in [(900_000, "1mo"), (800_000, "1w"), (700_000, "1d")] {
-        world.set_limits(key(1), &[(amount, duration)]).await;
-        let (posted, pending) = world.window(key(1), 0).await;
+        world.set_limits(tagged.clone(), &[(amount, duration)]).await;
+        let (posted, pending) = world.window(tagged.clone(), 0).await;
         let ask = world.ask(1, 3).await;
         assert!(held(&replicas.ask_of(0, ask).await));
-        assert_eq!(world.window(key(1), 0).await, (posted, pending + 3_000), "{duration}");
+        assert_eq!(world.window(tagged.clone(), 0).await, (posted, pending + 3_000), "{duration}");
     }
     replicas.end().await;
 }

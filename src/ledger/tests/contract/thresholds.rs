@@ -173,15 +173,16 @@ pub(crate) async fn what_is_posted_to_a_part_that_has_left_crosses_and_overruns_
     world.make_key(1, capped(vec![watched(&[50], over(10_000, "rolling/3600"))])).await;
     let early = world.hold(1, 9).await;
     world.advance(62 * MINUTE_MS);
-    world.spend(4).await;
+    let present = world.hold(1, 9).await;
+    world.report(present, 1, settle(12, 0)).await;
+    assert_eq!(world.log(present).await.overrun, money(2_000));
+    assert_eq!(parts(world).await, [(50, 12_000)]);
     // Nobody was heard of for an hour: it was charged in full by now, and costs more in the end.
     assert_eq!(world.report(early, 1, settle(30, 0)).await, Outcome::Applied);
-    assert_eq!(world.balance(key(1)).await, (34_000, 0));
-    assert_eq!(world.window(key(1), 0).await, (4_000, 0), "only what is in the window");
-    assert_eq!(parts(world).await, []);
-    assert_eq!(world.log(early).await.overrun, money(0));
-    world.spend(1).await;
-    assert_eq!(parts(world).await, [(50, 5_000)]);
+    assert_eq!(world.balance(key(1)).await, (42_000, 0));
+    assert_eq!(world.window(key(1), 0).await, (12_000, 0), "only what is in the window");
+    assert_eq!(world.log(early).await.overrun, money(0), "what is in the window is another's");
+    assert_eq!(parts(world).await, [(50, 12_000)]);
 }
 
 /// However many parts of its span it finds spent.
