@@ -15,7 +15,7 @@ use tollgate_domain::rate::{Rate, RateKind};
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
     AccountChange, AccountRef, AccountSpec, BooksStore, Found, Keeper, Owners, RateSpec, Settings, Store,
-    postgres,
+    StoreError, postgres,
 };
 
 /// A world, and more ledgers on its database.
@@ -176,6 +176,28 @@ async fn a_void_that_races_its_hold_leaves_nothing() {
             Outcome::Tombstone => assert_eq!(reason(&verdict), Some(DenialReason::HoldEnded)),
             other => panic!("{other:?}"),
         }
+        assert_eq!(replicas.world.balance(key(1)).await, (0, 0));
+    }
+    replicas.end().await;
+}
+
+/// A void by another key refuses nobody: whichever comes first, the hold is made, and is its owner's to void.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strangers_void_that_races_a_hold_changes_nothing() {
+    let replicas = Replicas::new(2).await;
+    replicas.world.lone_key(1_000_000).await;
+    replicas.world.lone_key_again(2, 1_000_000).await;
+    for _ in 0..20 {
+        let ask = replicas.world.ask(1, 2).await;
+        let id = ask.id;
+        let strangers = vec![Report { key: digest(2), ..World::<Postgres>::news(id, 1, VOID) }];
+        let (verdict, outcomes) = tokio::join!(replicas.ask_of(0, ask), replicas.stores[1].report(strangers));
+        assert!(held(&verdict), "{verdict:?}");
+        let outcome = outcomes.unwrap()[0];
+        let stranger = Outcome::Rejected("the hold belongs to another key");
+        assert!([Outcome::Tombstone, stranger].contains(&outcome), "{outcome:?}");
+        assert_eq!(replicas.world.balance(key(1)).await, (0, 2_000));
+        assert_eq!(replicas.tell(1, id, 1, VOID).await, Outcome::Applied);
         assert_eq!(replicas.world.balance(key(1)).await, (0, 0));
     }
     replicas.end().await;
@@ -552,6 +574,73 @@ async fn the_clock_of_the_database_is_that_of_its_replicas() {
     });
     let now: i64 = told.trim().parse().unwrap();
     assert!((now - times[0].unix_ms()).abs() < 600_000, "by the database's clock: {now} {times:?}");
+    replicas.end().await;
+}
+
+/// The clock of a database, so many milliseconds off, for the sessions that begin from now on.
+const OFF: &str =
+    "CREATE SCHEMA shifted; CREATE TABLE shifted.by (ms bigint); INSERT INTO shifted.by VALUES (0);
+    CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+        $$ SELECT pg_catalog.clock_timestamp() + (SELECT ms FROM shifted.by) * interval '1 millisecond' $$;
+    DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET search_path = public, shifted, pg_catalog', current_database());
+    END $$";
+
+impl Replicas {
+    /// Whatever the database's clock shows, it is this far off.
+    async fn shift(&self, ms: i64) {
+        self.sql(&format!("UPDATE shifted.by SET ms = {ms}")).await;
+    }
+
+    async fn sql(&self, statements: &str) {
+        let address = &self.world.backend.address;
+        let (client, connection) = tokio_postgres::connect(address, tokio_postgres::NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute(statements).await.unwrap();
+        drop(client);
+        connection.await.unwrap().unwrap();
+    }
+
+    /// Waits until what keeps a replica from writing, if anything does, is so.
+    async fn until_trouble(&self, replica: usize, is: impl Fn(Option<&str>) -> bool) {
+        while !is(self.stores[replica].trouble().as_deref()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Of ledgers that do not agree on the time only those that go by the database's clock write; the others are not ready, and say why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_is_out_of_step_with_its_database_is_not_ready() {
+    let mut replicas = Replicas::alone().await;
+    // The world's clock is long past, so that it moves nothing.
+    replicas.world.clock.set(NOON.plus_ms(-2_000 * 24 * HOUR_MS));
+    replicas.world.lone_key(1_000_000).await;
+    replicas.sql(OFF).await;
+    replicas.join(None).await;
+    // Near enough to be followed.
+    for near_ms in [0, 5_000, -4_000] {
+        replicas.shift(near_ms).await;
+        let ask = replicas.world.ask(1, 1).await;
+        assert!(held(&replicas.ask_of(0, ask).await));
+    }
+    for (off_ms, said) in [(HOUR_MS, "ahead of the ledger's"), (-HOUR_MS, "behind the ledger's")] {
+        replicas.shift(off_ms).await;
+        let ask = replicas.world.ask(1, 1).await;
+        let refused = replicas.stores[0].hold(ask, Vec::new()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+        replicas.until_trouble(0, |why| why.is_some_and(|why| why.contains(said))).await;
+        replicas.shift(0).await;
+        replicas.until_trouble(0, |why| why.is_none()).await;
+        let ask = replicas.world.ask(1, 1).await;
+        assert!(held(&replicas.ask_of(0, ask).await), "set right");
+    }
+    // It finds out by itself, too, and one that starts after the jump goes by the new time.
+    replicas.shift(HOUR_MS).await;
+    replicas.until_trouble(0, |why| why.is_some()).await;
+    replicas.join(None).await;
+    let ask = replicas.world.ask(1, 1).await;
+    assert!(held(&replicas.ask_of(1, ask).await));
     replicas.end().await;
 }
 

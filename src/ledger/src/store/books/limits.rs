@@ -84,7 +84,7 @@ impl Books<'_> {
             }
             (posted, pending) = (Nanodollars::ZERO, Nanodollars::ZERO);
             resets_at = None;
-            for bucket in self.buckets(account, index, from, now)? {
+            for bucket in self.buckets(account, index, window, now)? {
                 let bucket = self.balance(bucket)?;
                 posted = posted.plus(bucket.posted).unwrap_or(Nanodollars::MAX);
                 pending = pending.plus(bucket.pending).unwrap_or(Nanodollars::MAX);

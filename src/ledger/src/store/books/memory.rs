@@ -20,7 +20,7 @@ use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::{Nanodollars, Overflow};
 use tollgate_domain::time::Timestamp;
-use tollgate_domain::window::Period;
+use tollgate_domain::window::{Period, Window};
 
 /// Rows of one kind that are remembered at most; beyond, all are forgotten and read again when they are needed.
 const REMEMBERED_MAX: usize = 100_000;
@@ -405,7 +405,8 @@ impl Books<'_> {
             None => {
                 let balance = place.insert(self.db)?;
                 if let Some(buckets) = self.memory.buckets.get_mut(&(account, index)) {
-                    buckets.push((period.start, balance));
+                    let place = buckets.partition_point(|(start, _)| *start < period.start);
+                    buckets.insert(place, (period.start, balance));
                 }
                 balance
             }
@@ -416,29 +417,33 @@ impl Books<'_> {
         Ok((period, balance))
     }
 
-    /// The balances of a rolling window that begin since `from`, and until `now`.
+    /// The balances of a rolling window that count at the moment `now`. Those that count by the clock are remembered: the moment of a
+    /// hold that was refused need not be reached again.
     pub(super) fn buckets(
         &mut self,
         account: i64,
         index: usize,
-        from: Timestamp,
+        window: Window,
         now: Timestamp,
     ) -> sql::Result<Vec<i64>> {
+        let clock = self.now();
+        let [kept_from, from] = [clock, now].map(|at| window.counts_from(at).unwrap_or(at));
         if !self.memory.buckets.contains_key(&(account, index)) {
             let charged = self.charged(account)?;
             let count = charged.counts.get(index).ok_or_else(|| corrupt("count"))?;
             let rows = self.db.query(
                 r#"SELECT window_start, balance FROM balance
                    WHERE account = $1 AND "window" = $2 AND model = $3 AND window_start >= $4 ORDER BY window_start"#,
-                &values![account, &count.window.to_string(), &count.model, from.unix_ms()],
+                &values![account, &count.window.to_string(), &count.model, kept_from.min(from).unix_ms()],
             )?;
             let rows = rows.iter().map(|row| Ok((instant(row, 0)?, row.int(1)?)));
             let rows = rows.collect::<sql::Result<_>>()?;
             self.memory.buckets.insert((account, index), rows);
         }
         let Some(buckets) = self.memory.buckets.get_mut(&(account, index)) else { return Ok(Vec::new()) };
-        buckets.retain(|(start, _)| *start >= from);
-        Ok(buckets.iter().filter(|(start, _)| *start <= now).map(|(_, balance)| *balance).collect())
+        buckets.retain(|(start, _)| *start >= kept_from.min(from));
+        let counting = buckets.iter().filter(|(start, _)| (from..=now).contains(start));
+        Ok(counting.map(|(_, balance)| *balance).collect())
     }
 
     /// The balance, as this transaction has left it so far.
