@@ -130,6 +130,7 @@ macro_rules! every_scenario {
                 a_request_runs_until_it_ends_and_ends_once,
                 a_rate_that_observes_refuses_nothing,
                 a_changed_rate_keeps_what_was_used,
+                a_new_rate_is_not_one_that_was_taken_away,
                 the_tightest_rate_of_each_kind_is_told,
                 rates_survive_a_restart_and_a_remaking,
                 racing_holds_keep_to_the_rate,

@@ -243,6 +243,17 @@ pub(crate) async fn a_changed_rate_keeps_what_was_used<B: Backend>(world: &mut W
     too_fast(world, 1, 1).await;
 }
 
+/// The end of a hold corrects the rates that it took, and none that came after one of them was taken away.
+pub(crate) async fn a_new_rate_is_not_one_that_was_taken_away<B: Backend>(world: &mut World<B>) {
+    world.make_key(1, rated(vec![rate(RequestsPerMinute, 3)])).await;
+    world.make_key(2, rated(Vec::new())).await;
+    let hold = world.hold(1, 1).await;
+    world.change(key(1), new_rates(Vec::new())).await;
+    world.change(key(2), new_rates(vec![rate(TokensPerDay, 20)])).await;
+    assert_eq!(world.report(hold, 1, settle(9, 0)).await, Outcome::Applied);
+    assert_eq!(world.record(key(2)).await.rates[0].remaining, 20);
+}
+
 pub(crate) async fn the_tightest_rate_of_each_kind_is_told<B: Backend>(world: &mut World<B>) {
     world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
     let [of_org, of_team, of_key] = [

@@ -4,6 +4,7 @@ use super::balance::NewBalance;
 use super::code::{Failure, corrupt, json_list, parsed, signed, unsigned};
 use super::keys::Count;
 use super::memory::Books;
+use super::meta;
 use super::past::is_lifetime;
 use super::records;
 use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, values};
@@ -18,6 +19,9 @@ use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::Rate;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
+
+/// The last number that a rate of a file was given, in `meta`. Unset: none since this was kept.
+const LAST_RATE: &str = "last_rate";
 
 /// An account as a row.
 #[derive(Clone, Copy, Debug)]
@@ -366,10 +370,16 @@ impl Books<'_> {
                     "UPDATE rate SET amount = $1, observe = $2, state = $3 WHERE rate = $4",
                     &values![limit, spec.observe, state, row],
                 )?;
-            } else {
+            } else if self.db.is_shared() {
                 self.db.execute(
                     "INSERT INTO rate (account, kind, model, amount, observe) VALUES ($1, $2, $3, $4, $5)",
                     &values![account, spec.rate.kind.as_str(), model, limit, spec.observe],
+                )?;
+            } else {
+                let number = self.next_rate()?;
+                self.db.execute(
+                    "INSERT INTO rate (rate, account, kind, model, amount, observe) VALUES ($1, $2, $3, $4, $5, $6)",
+                    &values![number, account, spec.rate.kind.as_str(), model, limit, spec.observe],
                 )?;
             }
         }
@@ -377,6 +387,16 @@ impl Books<'_> {
             self.db.execute("DELETE FROM rate WHERE rate = $1", &values![row])?;
         }
         Ok(())
+    }
+
+    /// A number that no rate ever had, because holds remember those that are gone. A sequence gives none twice; a file would give the
+    /// last one again.
+    fn next_rate(&self) -> sql::Result<i64> {
+        let rows = self.db.query("SELECT coalesce(max(rate), 0) FROM rate", &[])?;
+        let last = rows.first().map_or(Ok(0), |row| row.int(0))?;
+        let number = last.max(meta::number(self.db, LAST_RATE)?.unwrap_or(0)).saturating_add(1);
+        meta::set(self.db, LAST_RATE, &number.to_be_bytes())?;
+        Ok(number)
     }
 }
 
