@@ -403,13 +403,15 @@ impl Books<'_> {
                 counts.filter(|count| count.model.is_empty() || count.model == row.terms.model.as_str())
             {
                 let Some(period) = count.window.period_at(row.created_at) else { continue };
+                // A window that is over stays as it is: nobody knows any more whether it has counted the hold.
+                if count.window.counts_from(now).is_none_or(|from| period.start < from) {
+                    continue;
+                }
                 let place =
                     NewBalance { account, window: count.window, model: &count.model, start: period.start };
                 let found = match place.find(self.db)? {
-                    // A window that still counts, and in which nothing was spent so far.
-                    None if count.window.counts_from(now).is_some_and(|from| period.start >= from) => {
-                        Some(place.insert(self.db)?)
-                    }
+                    // Nothing was spent in it so far.
+                    None => Some(place.insert(self.db)?),
                     found => found,
                 };
                 balances.extend(found.filter(|balance| !row.balances.contains(balance)));

@@ -87,6 +87,9 @@ impl Oracle {
                     hold.belongs(who) && hold.is_of(model) && span.counts_or_will(hold.made_at, moment);
                 if counts && !hold.places.contains(&place) {
                     hold.places.push(place);
+                    if matches!(hold.state, State::Settled | State::Voided) {
+                        hold.late.push(place);
+                    }
                 }
             }
         }

@@ -1,7 +1,8 @@
 //! Holds, reports, corrections.
 
-use super::{Decision, Denial, Hold, Oracle, Reply, State, label, real};
+use super::{Decision, Denial, Hold, Oracle, Place, Reply, State, label, real};
 use crate::plan::{Ask, Event, Name, News, Tokens, Who};
+use std::collections::BTreeMap;
 use tollgate_domain::hold::{DenialReason, Outcome};
 use tollgate_domain::rate::RateKind;
 
@@ -144,6 +145,8 @@ impl Oracle {
             made_at: self.moment_of_all(&charged),
             charged,
             places,
+            late: Vec::new(),
+            over: BTreeMap::new(),
             rates: Vec::new(),
             expires_at: self.now() + super::TTL_MS,
             state: State::Pending,
@@ -335,10 +338,20 @@ impl Oracle {
         }
         hold.sequence += 1;
         let before = std::mem::replace(&mut hold.posted, cost);
+        self.leave_what_is_over(index, before);
         self.wrote();
         self.cross(index, cost - before);
         self.note_overrun(index, cost - before);
         Reply::Before(before)
+    }
+
+    fn leave_what_is_over(&mut self, index: usize, posted: i64) {
+        let hold = &self.holds[index];
+        let is_over = |place: &&Place| !place.1.counts(hold.made_at, self.moment(place.0));
+        let over: Vec<Place> = hold.late.iter().filter(is_over).copied().collect();
+        for place in over {
+            self.holds[index].over.entry(place).or_insert(posted);
+        }
     }
 
     fn note_overrun(&mut self, index: usize, growth: i64) {

@@ -116,6 +116,10 @@ pub(crate) struct Hold {
     payers: Vec<Who>,
     /// What it is counted in.
     places: Vec<Place>,
+    /// Those of them that came when it had ended.
+    late: Vec<Place>,
+    /// What it counted with in those when they were over: a correction does not reach them any more.
+    over: BTreeMap<Place, i64>,
     rates: Vec<(u32, RateKind, u64)>,
     made_at: i64,
     pub(crate) expires_at: i64,

@@ -21,6 +21,11 @@ impl Hold {
         }
     }
 
+    /// Where a change of it counts.
+    fn still(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| !self.over.contains_key(place))
+    }
+
     pub(super) fn is_of(&self, model: Option<Name>) -> bool {
         model.is_none_or(|model| model == self.model)
     }
@@ -175,13 +180,16 @@ impl Oracle {
             let same = span == Span::Lifetime || span.period(hold.made_at) == span.period(made_at);
             hold.places.contains(&place) && if rolls { span.counts(hold.made_at, now) } else { same }
         };
-        Some(add(self.holds.iter().filter(together)))
+        let sums = self.holds.iter().filter(together);
+        Some(sums.fold((0, 0), |(posted, pending), hold| {
+            (posted + hold.over.get(&place).unwrap_or(&hold.posted), pending + hold.pending())
+        }))
     }
 
     /// The hold has grown by this much: how far beyond a limit.
     pub(super) fn overrun(&self, index: usize, growth: i64) -> i64 {
         let mut most = 0;
-        for place in &self.holds[index].places {
+        for place in self.holds[index].still() {
             let Some((posted, pending)) = self.sum_around(index, *place) else { continue };
             for (cap, of) in self.hard_caps(place.0) {
                 if of == *place && !cap.observe && !self.observe_all {
@@ -198,7 +206,7 @@ impl Oracle {
             return;
         }
         let made_at = self.holds[index].made_at;
-        for place in self.holds[index].places.clone() {
+        for place in self.holds[index].still().copied().collect::<Vec<_>>() {
             let Some((after, _)) = self.sum_around(index, place) else { continue };
             self.cross_at(place, place.1.period(made_at).0, after - posted, after);
         }
