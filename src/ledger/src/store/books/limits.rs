@@ -78,8 +78,9 @@ impl Books<'_> {
         let mut resets_at = window.period_at(now).and_then(|period| period.end);
         if window.is_rolling() {
             let from = window.counts_from(now).unwrap_or(now);
-            if start < from {
-                // It has left the window, and says nothing about what is in it: neither what is crossed nor what is overrun.
+            if !(from..=now).contains(&start) {
+                // It has left the window, or a tag was used ahead of the clock: it says nothing about what is in the window,
+                // neither what is crossed nor what is overrun.
                 return Ok(None);
             }
             (posted, pending) = (Nanodollars::ZERO, Nanodollars::ZERO);
