@@ -15,4 +15,4 @@ CREATE INDEX hold_of_key ON hold (key, created_at) WHERE state IN (1, 3);
 
 -- Sessions come with requests, and whoever looks for changes leaves them out: making one must not pay for that.
 DROP INDEX account_changed;
-CREATE INDEX account_changed ON account (updated_at) WHERE kind <> 'session';
+CREATE INDEX account_said ON account (updated_at) WHERE kind <> 'session';

@@ -162,7 +162,11 @@ async fn an_ended_request_can_be_corrected() {
     assert_eq!(open.0, 400, "{}", open.3);
     settle(&api, 1, digest).await;
     let corrected = api.post("/spend/correct", &correction("0.000000007")).await;
-    assert!(corrected.text.contains(r#""spend_before":0.000024,"spend":0.000000007"#), "{}", corrected.text);
+    let told = r#""spend_before":0.000024,"spend":0.000000007,"changed":true"#;
+    assert!(corrected.text.contains(told), "{}", corrected.text);
+    let again = api.post("/spend/correct", &correction("0.000000007")).await;
+    let told = r#""spend_before":0.000000007,"spend":0.000000007,"changed":false"#;
+    assert!(again.text.contains(told), "{}", again.text);
     assert_eq!(api.info(&secret).await["spend"], json!(7e-9));
     for (body, param) in [
         (r#"{"spend": 1}"#.to_owned(), "request_id"),

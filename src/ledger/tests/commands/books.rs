@@ -114,6 +114,15 @@ impl Place {
     }
 
     pub(crate) async fn open(&self, clock: &Clock) -> Books {
+        self.try_open(clock).await.unwrap()
+    }
+
+    /// Why the books are not opened.
+    pub(crate) async fn refusal(&self, clock: &Clock) -> String {
+        self.try_open(clock).await.err().expect("they are not opened")
+    }
+
+    async fn try_open(&self, clock: &Clock) -> Result<Books, String> {
         let prices = Arc::new(PriceBook::parse(BOOK).unwrap());
         let settings = Settings {
             clock: Some(clock.clone()),
@@ -122,10 +131,13 @@ impl Place {
             ..Settings::new(prices)
         };
         let (store, keeper) = match self {
-            Self::Sqlite(path) => sqlite::open(path, settings).unwrap(),
-            Self::Postgres(address) => postgres::open(address.parse().unwrap(), settings).await.unwrap(),
+            Self::Sqlite(path) => sqlite::open(path, settings).map_err(|error| error.to_string())?,
+            Self::Postgres(address) => {
+                let opened = postgres::open(address.parse().unwrap(), settings).await;
+                opened.map_err(|error| error.to_string())?
+            }
         };
-        Books { store: Arc::new(store), keeper, clock: clock.clone() }
+        Ok(Books { store: Arc::new(store), keeper, clock: clock.clone() })
     }
 }
 

@@ -440,6 +440,24 @@ async fn what_is_corrected_and_back_while_it_runs_stays_with_its_lines() {
     assert!(report.contains("all of them agree"), "{said}{report}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_correction_to_the_same_cost_writes_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in &Place::each(&folder) {
+        let books = place.open(&Clock::stopped(NEW_YEAR)).await;
+        books.family().await;
+        let hold = books.spend(1).await;
+        let mut lines = 2;
+        for (cost, before, more) in [(50_000, 50_000, 0), (70_000, 50_000, 1), (70_000, 70_000, 0)] {
+            let corrected = books.store().correct(hold, Nanodollars::new(cost)).await.unwrap();
+            assert_eq!(corrected, Nanodollars::new(before));
+            lines += more;
+            assert_eq!(place.number("SELECT count(*) FROM entry"), lines);
+        }
+        books.close().await;
+    }
+}
+
 /// A limit that is added after its window's requests have left counts them, in every zone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_in_any_zone_counts_what_has_left() {

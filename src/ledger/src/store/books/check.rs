@@ -15,6 +15,12 @@ use tollgate_domain::price::PriceBook;
 
 /// The last line that a start has checked, in `meta`.
 const CHECKED_ENTRY: &str = "checked_entry";
+/// The latest moment of which a start has checked the lines where several ledgers write, in `meta`.
+const CHECKED_AT: &str = "checked_at";
+/// A transaction can become visible after one that began later; none lasts so long.
+const LOOK_BACK_MS: i64 = 60_000;
+/// Lines that a start reads at most: it must not take longer for having been long ago. `verify` reads all of them.
+const LINES_MAX: i64 = 500_000;
 /// Up to which line some may be missing, in `meta`.
 const MAY_MISS: &str = "may_miss";
 /// Before when holds may have been exported and dropped, in `meta`.
@@ -83,19 +89,75 @@ impl From<SqlError> for CheckError {
 }
 
 /// The check at the start: every balance by its checksum and by the holds that are open, and what the journal has got since the
-/// last one. It takes as long as there are accounts, not as long as there is history.
+/// last one. It takes as long as there are accounts, not as long as there is history: of a long time without a start, only the
+/// latest lines are read.
 pub(crate) fn at_start(db: &dyn Sql) -> Result<Audit, CheckError> {
     let mut report = Audit::default();
-    let checked = meta::number(db, CHECKED_ENTRY)?.unwrap_or(0);
-    let last = each_entry(db, checked, &mut report, |_| Ok(()))?;
-    let mut open = OpenHolds::read(db)?;
-    each_balance(db, &mut report, |number, balance, report| open.compare(number, balance, report))?;
-    open.missing(&mut report);
+    // Where others write, at one moment: in it, the books are whole.
+    db.begin_read()?;
+    let checked = since_last_start(db, &mut report);
+    db.rollback()?;
+    let checked = checked?;
     if !report.is_clean() {
         return Err(CheckError::Altered(report));
     }
-    meta::set(db, CHECKED_ENTRY, &last.to_be_bytes())?;
+    db.begin()?;
+    match checked {
+        Checked::Number(entry) => meta::set(db, CHECKED_ENTRY, &entry.to_be_bytes())?,
+        Checked::Moment(at) => meta::set(db, CHECKED_AT, &at.to_be_bytes())?,
+    }
+    db.commit()?;
     Ok(report)
+}
+
+/// Up to where lines were checked.
+enum Checked {
+    Number(i64),
+    /// Where several ledgers write, numbers say little of the order.
+    Moment(i64),
+}
+
+fn since_last_start(db: &dyn Sql, report: &mut Audit) -> Result<Checked, CheckError> {
+    let checked = if db.is_shared() {
+        Checked::Moment(latest_entries(db, report)?)
+    } else {
+        let rows = db.query("SELECT coalesce(max(entry), 0) FROM entry", &[])?;
+        let last = rows.first().map_or(Ok(0), |row| row.int(0))?;
+        let checked = meta::number(db, CHECKED_ENTRY)?.unwrap_or(0);
+        Checked::Number(each_entry(db, checked.max(last - LINES_MAX), report, |_| Ok(()))?)
+    };
+    let mut open = OpenHolds::read(db)?;
+    each_balance(db, report, |number, balance, report| open.compare(number, balance, report))?;
+    open.missing(report);
+    Ok(checked)
+}
+
+/// Reads the lines of the moments since the last start, the latest first, and says which is the latest.
+fn latest_entries(db: &dyn Sql, report: &mut Audit) -> sql::Result<i64> {
+    let checked = meta::number(db, CHECKED_AT)?;
+    let from = checked.map_or(i64::MIN, |at| at.saturating_sub(LOOK_BACK_MS));
+    let (mut latest, mut before) = (checked.unwrap_or(i64::MIN), (i64::MAX, i64::MAX));
+    while report.entries < LINES_MAX.unsigned_abs() {
+        let rows = db.query(
+            select_line!(
+                "WHERE at >= $1 AND at <= $2 AND (at, entry) < ($2, $3) ORDER BY at DESC, entry DESC LIMIT $4"
+            ),
+            &values![from, before.0, before.1, PAGE],
+        )?;
+        for row in &rows {
+            let (line, intact) = Line::of(row)?;
+            if !intact {
+                report.fault(format!("entry {}: it was altered", line.number));
+            }
+            latest = latest.max(line.at);
+            before = (line.at, line.number);
+            report.entries += 1;
+        }
+        if rows.is_empty() {
+            break;
+        }
+    }
+    Ok(latest)
 }
 
 /// What the open holds add up to in each balance that they name.

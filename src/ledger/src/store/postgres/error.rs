@@ -1,7 +1,7 @@
 //! What PostgreSQL's errors mean to the books.
 
 use super::super::sql::{SqlError, SqlErrorKind};
-use crate::store::StartError;
+use crate::store::{Audit, StartError};
 use std::error::Error as _;
 use tokio_postgres::Error;
 use tokio_postgres::error::Severity;
@@ -37,6 +37,14 @@ pub enum OpenError {
         found: i64,
         /// The newest that this release has.
         known: i64,
+    },
+    /// The books are not what was written.
+    #[error("PostgreSQL at {place} was altered or damaged, and is not opened: {report}")]
+    Altered {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        report: Box<Audit>,
     },
     /// The books are not taken into service.
     #[error(transparent)]

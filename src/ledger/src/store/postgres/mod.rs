@@ -12,7 +12,7 @@ mod session;
 mod tls;
 mod value;
 
-use super::books::{BooksStore, Connections, Keeper, Settings, Start};
+use super::books::{BooksStore, CheckError, Connections, Keeper, Settings, Start, check_at_start};
 use super::sql::Sql;
 use tokio::runtime::Handle;
 
@@ -53,6 +53,7 @@ fn open_blocking(
     settings: Settings,
 ) -> Result<(BooksStore, Keeper), OpenError> {
     migrate(config, runtime, MIGRATIONS)?;
+    check(config, runtime)?;
     let connect = || Postgres::open(config, runtime, Patience::Hurried);
     let connect_each = |count: usize| -> Result<Vec<Box<dyn Sql + Send>>, OpenError> {
         (0..count).map(|_| Ok(Box::new(connect()?) as Box<dyn Sql + Send>)).collect()
@@ -68,6 +69,18 @@ fn open_blocking(
     let failed = |error: std::io::Error| OpenError::Start(super::StartError::Database(error.to_string()));
     let _inside = runtime.enter();
     BooksStore::start(connections, start).map_err(failed)
+}
+
+/// Looks whether the books are what was written, while other ledgers may write.
+fn check(config: &Config, runtime: &Handle) -> Result<(), OpenError> {
+    let db = Postgres::open(config, runtime, Patience::Patient)?;
+    match check_at_start(&db) {
+        Ok(_) => Ok(()),
+        Err(CheckError::Altered(report)) => {
+            Err(OpenError::Altered { place: config.to_string(), report: Box::new(report) })
+        }
+        Err(CheckError::Database(error)) => Err(OpenError::Start(error.into())),
+    }
 }
 
 #[cfg(test)]

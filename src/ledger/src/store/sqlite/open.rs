@@ -128,10 +128,23 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<(Sqlite, File), Ope
     // What the log holds may be in the system's cache only, where a sync failed before the last end: folded into the file, it
     // is synced before anything is built on it.
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    check_end(&writer, &path)?;
     migrate(&mut writer, &path)?;
     let writer = Sqlite(writer);
     add_checksums(&writer)?;
     Ok((writer, lock))
+}
+
+/// SQLite finds that pages are missing, but takes the rest of the last one for zeros.
+fn check_end(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    let file = std::fs::metadata(path).map_err(|error| OpenError::File { path: path.to_owned(), error })?;
+    if file.len().is_multiple_of(page.unsigned_abs()) {
+        return Ok(());
+    }
+    let mut report = Audit::default();
+    report.fault(format!("it has {} bytes, and ends in the middle of a page", file.len()));
+    Err(OpenError::Altered { path: path.to_owned(), report: Box::new(report) })
 }
 
 /// A second connection that only reads, and sees only what has been committed.
