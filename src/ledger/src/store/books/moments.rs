@@ -35,7 +35,8 @@ pub(crate) fn latest(db: &dyn Sql) -> sql::Result<Option<Timestamp>> {
          WHERE kind <> 'hold' OR $3",
         &values![line, LATEST, at.is_none()],
     )?;
-    let accounts = db.query("SELECT max(updated_at) FROM account", &[])?;
+    // By its index, in which there are no sessions: they come with holds.
+    let accounts = db.query("SELECT max(updated_at) FROM account WHERE kind <> 'session'", &[])?;
     let moments = [&lines, &accounts].map(|rows| rows.first().map(|row| row.maybe_int(0)).transpose());
     let [line, account] = moments;
     Ok(line?.flatten().max(account?.flatten()).map(Timestamp::new).max(at))
@@ -155,7 +156,10 @@ impl Books<'_> {
         }
         self.flush()?;
         let now = now.unix_ms();
-        self.db.execute("UPDATE account SET updated_at = $1 WHERE updated_at > $2", &values![now, now])?;
+        self.db.execute(
+            "UPDATE account SET updated_at = $1 WHERE updated_at > $2 AND kind <> 'session'",
+            &values![now, now],
+        )?;
         Ok(())
     }
 }

@@ -79,13 +79,6 @@ impl Oracle {
             Ok((rates, would_deny)) => {
                 let (amount, expires_at) = (hold.amount, hold.expires_at);
                 // Of a hold, the books know its moment; once that may be one of before the clock was set back, it says nothing.
-                let new_session = |who: &Who| {
-                    let is_new = !self.holds.iter().any(|other| other.payers.contains(who));
-                    matches!(who, Who::Session(..)) && is_new
-                };
-                if hold.charged.iter().any(new_session) {
-                    self.wrote();
-                }
                 if !self.set_back {
                     self.latest = self.latest.max(hold.made_at);
                 }
