@@ -1,8 +1,9 @@
 //! What a key is: whose accounts it charges, and the policy that follows from them.
 
-use super::code::{list, maybe_instant, money, parsed, thresholds, unsigned};
+use super::code::{corrupt, list, maybe_instant, money, parsed, thresholds, unsigned};
 use super::memory::Ground;
-use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, values};
+use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, Value, values};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::allow::{AllowList, LevelList};
@@ -82,41 +83,114 @@ pub(super) struct Rated {
     pub(super) observe: bool,
 }
 
+/// A key, and its accounts as they are charged.
+pub(super) type Loaded = (Key, Vec<(i64, Charged)>);
+
 /// A key and its accounts, in one reading.
-pub(super) fn load_key(
+pub(super) fn load_key(db: &dyn Sql, digest: &KeyDigest, ground: &Ground) -> sql::Result<Option<Loaded>> {
+    Ok(load_keys(db, &[digest], ground)?.pop().flatten())
+}
+
+const CREDENTIAL: &str = r#"SELECT a.account, a.organization, a.team, a."user", c.revoked_at, a.revision
+    FROM credential c JOIN account a ON a.account = c.account
+    WHERE c.digest = $1 AND (c.revoked_at IS NULL OR c.revoked_at > $2) AND a.deleted_at IS NULL"#;
+
+/// Keys, and `None` for those that are none. However many they are, the database is asked three times.
+pub(super) fn load_keys(
     db: &dyn Sql,
-    digest: &KeyDigest,
+    digests: &[&KeyDigest],
     ground: &Ground,
-) -> sql::Result<Option<(Key, Vec<(i64, Charged)>)>> {
-    let found = db.query(
-        r#"SELECT a.account, a.organization, a.team, a."user", c.revoked_at, a.revision
-           FROM credential c JOIN account a ON a.account = c.account
-           WHERE c.digest = $1 AND (c.revoked_at IS NULL OR c.revoked_at > $2) AND a.deleted_at IS NULL"#,
-        &values![digest.as_bytes(), ground.clock.now().unix_ms()],
-    )?;
-    let Some(found) = found.first() else {
-        return Ok(None);
-    };
-    let revoked_at = maybe_instant(found, 4)?;
-    let owners = owner_rows(found)?;
-    let mut read = vec![(owners.key, found.int(5)?)];
-    let (owners, rows) = chain(db, owners, &mut read)?;
-    let mut draft = Draft::new(ground);
-    let mut charged = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let level = load_level(db, *row)?;
-        if read.iter().any(|(account, revision)| account == row && *revision != level.revision) {
-            // Who belongs to whom has changed between two statements: what was read is of no moment.
-            let why = "a key has changed while it was read".to_owned();
-            return Err(SqlError { kind: SqlErrorKind::Contended, why });
-        }
-        charged.push((*row, level.charged(db, *row, ground)?));
-        draft.add(*row, level);
+) -> sql::Result<Vec<Option<Loaded>>> {
+    let now = ground.clock.now().unix_ms();
+    let asks: Vec<_> = digests.iter().map(|digest| values![digest.as_bytes(), now]).collect();
+    let asks: Vec<(&str, &[Value<'_>])> = asks.iter().map(|ask| (CREDENTIAL, ask.as_slice())).collect();
+    let found = db.query_all(&asks)?;
+    let found = found.iter().map(|rows| rows.first().map(Credential::of).transpose());
+    let found: Vec<Option<Credential>> = found.collect::<sql::Result<_>>()?;
+    let teams = Teams::read(db, found.iter().flatten().filter_map(|credential| credential.owners.team))?;
+    let chains: Vec<_> =
+        found.iter().map(|found| found.as_ref().map(|found| chain(found.owners, &teams))).collect();
+    let accounts: BTreeSet<i64> = chains.iter().flatten().flat_map(|(_, rows)| rows).copied().collect();
+    let levels = load_levels(db, &accounts.into_iter().collect::<Vec<_>>())?;
+    let keys = found.into_iter().zip(chains).map(|(credential, chain)| {
+        let (Some(credential), Some((owners, rows))) = (credential, chain) else { return Ok(None) };
+        credential.key(owners, &rows, &teams, &levels, ground).map(Some)
+    });
+    keys.collect()
+}
+
+/// A credential that is in force, and the account that it is of.
+struct Credential {
+    owners: OwnerRows,
+    revoked_at: Option<Timestamp>,
+    revision: i64,
+}
+
+impl Credential {
+    /// A row of [`CREDENTIAL`].
+    fn of(row: &Row) -> sql::Result<Self> {
+        Ok(Self { owners: owner_rows(row)?, revoked_at: maybe_instant(row, 4)?, revision: row.int(5)? })
     }
-    let mut key = draft.finish(owners, ground.prices.present().revision());
-    // Of several credentials of one account, each can end by itself.
-    key.policy.expires_at = key.policy.expires_at.into_iter().chain(revoked_at).min();
-    Ok(Some((key, charged)))
+
+    /// The key, of what was read of its accounts.
+    fn key(
+        &self,
+        owners: OwnerRows,
+        rows: &[i64],
+        teams: &Teams,
+        levels: &HashMap<i64, Read>,
+        ground: &Ground,
+    ) -> sql::Result<Loaded> {
+        let mut draft = Draft::new(ground);
+        let mut charged = Vec::with_capacity(rows.len());
+        for row in rows {
+            let read = levels.get(row).ok_or_else(|| corrupt("account"))?;
+            let revision = read.level.revision;
+            let is_of_another =
+                (*row == owners.key && self.revision != revision) || !teams.are_of(*row, revision);
+            if is_of_another {
+                // Who belongs to whom has changed between two statements: what was read is of no moment.
+                let why = "a key has changed while it was read".to_owned();
+                return Err(SqlError { kind: SqlErrorKind::Contended, why });
+            }
+            charged.push((*row, read.charged(ground)?));
+            draft.add(*row, &read.level);
+        }
+        let mut key = draft.finish(owners, ground.prices.present().revision());
+        // Of several credentials of one account, each can end by itself.
+        key.policy.expires_at = key.policy.expires_at.into_iter().chain(self.revoked_at).min();
+        Ok((key, charged))
+    }
+}
+
+/// The organizations of teams, and the revisions that they were read with.
+#[derive(Debug, Default)]
+struct Teams(HashMap<i64, (Option<i64>, i64)>);
+
+impl Teams {
+    fn read(db: &dyn Sql, teams: impl Iterator<Item = i64>) -> sql::Result<Self> {
+        let teams: BTreeSet<i64> = teams.collect();
+        let asks: Vec<_> = teams.iter().map(|team| values![*team]).collect();
+        let ask = "SELECT organization, revision FROM account WHERE account = $1";
+        let asks: Vec<(&str, &[Value<'_>])> = asks.iter().map(|params| (ask, params.as_slice())).collect();
+        let found = db.query_all(&asks)?;
+        let mut read = HashMap::new();
+        for (team, rows) in teams.into_iter().zip(&found) {
+            if let Some(row) = rows.first() {
+                read.insert(team, (row.maybe_int(0)?, row.int(1)?));
+            }
+        }
+        Ok(Self(read))
+    }
+
+    fn organization(&self, team: i64) -> Option<i64> {
+        self.0.get(&team).and_then(|(organization, _)| *organization)
+    }
+
+    /// Whether a team was read with this revision; no other account was read here.
+    fn are_of(&self, account: i64, revision: i64) -> bool {
+        self.0.get(&account).is_none_or(|(_, read)| *read == revision)
+    }
 }
 
 /// The columns `account, organization, team, user`.
@@ -130,27 +204,51 @@ fn owner_rows(row: &Row) -> sql::Result<OwnerRows> {
 }
 
 /// The accounts that a key charges, outermost first. The organization of a key is that of its team, if that has one.
-///
-/// `read` gets the revisions that the owners were read with.
-fn chain(db: &dyn Sql, owners: OwnerRows, read: &mut Vec<(i64, i64)>) -> sql::Result<(OwnerRows, Vec<i64>)> {
-    let mut team_organization = None;
-    if let Some(team) = owners.team {
-        let rows =
-            db.query("SELECT organization, revision FROM account WHERE account = $1", &values![team])?;
-        if let Some(row) = rows.first() {
-            team_organization = row.maybe_int(0)?;
-            read.push((team, row.int(1)?));
-        }
-    }
-    let organization = team_organization.or(owners.organization);
+fn chain(owners: OwnerRows, teams: &Teams) -> (OwnerRows, Vec<i64>) {
+    let organization = owners.team.and_then(|team| teams.organization(team)).or(owners.organization);
     let chain = [organization, owners.team, owners.user, Some(owners.key)];
-    let rows = chain.into_iter().flatten().collect();
-    Ok((OwnerRows { organization, ..owners }, rows))
+    (OwnerRows { organization, ..owners }, chain.into_iter().flatten().collect())
 }
 
 /// An account by its row.
 pub(super) fn load_charged(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Charged> {
-    load_level(db, account)?.charged(db, account, ground)
+    let read = load_levels(db, &[account])?.remove(&account).ok_or_else(|| corrupt("account"))?;
+    if read.level.label.kind != AccountKind::Session {
+        return read.charged(ground);
+    }
+    Ok(Charged { counts: counts(session_cap(db, &read.level.scope)?, None), ..read.charged(ground)? })
+}
+
+const LEVEL: &str = "SELECT kind, alias, models, tags, budget_duration, blocked, expires_at, revision, forbidden, required_tags,
+        scope, id, session_limit, client_tags_bind
+    FROM account WHERE account = $1";
+const LIMITS: &str = r#"SELECT "window", amount, observe, model, soft, thresholds, main FROM budget_limit WHERE account = $1
+    ORDER BY main DESC, budget_limit"#;
+const RATES: &str = "SELECT rate, kind, amount, model, observe FROM rate WHERE account = $1 ORDER BY rate";
+
+/// What was read of an account.
+struct Read {
+    level: Level,
+    limits: Vec<Row>,
+    rates: Vec<Row>,
+}
+
+/// What these accounts say, by their rows; those that are none are left out.
+fn load_levels(db: &dyn Sql, accounts: &[i64]) -> sql::Result<HashMap<i64, Read>> {
+    let params: Vec<_> = accounts.iter().map(|account| values![*account]).collect();
+    let each = params.iter().flat_map(|params| [LEVEL, LIMITS, RATES].map(|ask| (ask, params.as_slice())));
+    let found = db.query_all(&each.collect::<Vec<_>>())?;
+    let mut found = found.into_iter();
+    let mut read = HashMap::with_capacity(accounts.len());
+    for account in accounts {
+        let (Some(level), Some(limits), Some(rates)) = (found.next(), found.next(), found.next()) else {
+            return Err(corrupt("answer"));
+        };
+        if let Some(level) = level.first() {
+            read.insert(*account, Read { level: Level::read(level)?, limits, rates });
+        }
+    }
+    Ok(read)
 }
 
 /// What one account says about requests of a key.
@@ -168,16 +266,6 @@ struct Level {
     session_limit: Option<Nanodollars>,
     client_tags_bind: bool,
     revision: i64,
-}
-
-fn load_level(db: &dyn Sql, account: i64) -> sql::Result<Level> {
-    let rows = db.query(
-        "SELECT kind, alias, models, tags, budget_duration, blocked, expires_at, revision, forbidden, required_tags,
-             scope, id, session_limit, client_tags_bind
-         FROM account WHERE account = $1",
-        &values![account],
-    )?;
-    Level::read(rows.first().ok_or_else(|| super::code::corrupt("account"))?)
 }
 
 impl Level {
@@ -203,18 +291,17 @@ impl Level {
             revision: row.int(7)?,
         })
     }
+}
 
-    fn charged(&self, db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Charged> {
-        let (caps, has_main) = if self.label.kind == AccountKind::Session {
-            (session_cap(db, &self.scope)?, false)
-        } else {
-            limits_of(db, account, ground)?
-        };
+impl Read {
+    fn charged(&self, ground: &Ground) -> sql::Result<Charged> {
+        let (caps, has_main) = caps_of(&self.limits, ground)?;
+        let level = &self.level;
         Ok(Charged {
-            revision: self.revision,
-            label: Arc::new(self.label.clone()),
-            counts: counts(caps, self.budget_duration.as_deref().filter(|_| !has_main)),
-            rates: rates_of(db, account, ground)?,
+            revision: level.revision,
+            label: Arc::new(level.label.clone()),
+            counts: counts(caps, level.budget_duration.as_deref().filter(|_| !has_main)),
+            rates: rates_of(&self.rates, ground)?,
         })
     }
 }
@@ -228,11 +315,11 @@ fn session_cap(db: &dyn Sql, key: &str) -> sql::Result<Vec<(Window, String, Cap)
     let Some(found) = found.first() else {
         return Ok(Vec::new());
     };
-    let (_, rows) = chain(db, owner_rows(found)?, &mut Vec::new())?;
-    let mut least: Option<Nanodollars> = None;
-    for row in rows {
-        least = smaller(least, load_level(db, row)?.session_limit);
-    }
+    let owners = owner_rows(found)?;
+    let (_, rows) = chain(owners, &Teams::read(db, owners.team.into_iter())?);
+    let least = load_levels(db, &rows)?
+        .into_values()
+        .fold(None, |least, read| smaller(least, read.level.session_limit));
     let cap = |amount| {
         (Window::Lifetime, String::new(), Cap { amount, observe: false, soft: false, thresholds: [].into() })
     };
@@ -244,12 +331,7 @@ fn smaller(one: Option<Nanodollars>, other: Option<Nanodollars>) -> Option<Nanod
 }
 
 /// The limits of an account, and whether one of them is the main one, whose window `spend` shows.
-fn limits_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<(Vec<(Window, String, Cap)>, bool)> {
-    let rows = db.query(
-        r#"SELECT "window", amount, observe, model, soft, thresholds, main FROM budget_limit WHERE account = $1
-           ORDER BY main DESC, budget_limit"#,
-        &values![account],
-    )?;
+fn caps_of(rows: &[Row], ground: &Ground) -> sql::Result<(Vec<(Window, String, Cap)>, bool)> {
     let has_main = rows.first().map_or(Ok(false), |row| row.flag(6))?;
     let caps = rows
         .iter()
@@ -266,11 +348,7 @@ fn limits_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<(Vec<(W
     Ok((caps, has_main))
 }
 
-fn rates_of(db: &dyn Sql, account: i64, ground: &Ground) -> sql::Result<Vec<Rated>> {
-    let rows = db.query(
-        "SELECT rate, kind, amount, model, observe FROM rate WHERE account = $1 ORDER BY rate",
-        &values![account],
-    )?;
+fn rates_of(rows: &[Row], ground: &Ground) -> sql::Result<Vec<Rated>> {
     rows.iter()
         .map(|row| {
             let kind: RateKind = parsed("kind of rate", row.text(1)?)?;
@@ -310,10 +388,10 @@ pub(super) fn counts(
 }
 
 /// Adds what is not there yet.
-fn merge<T: PartialEq>(all: &mut Vec<T>, more: Vec<T>) {
+fn merge<T: PartialEq + Clone>(all: &mut Vec<T>, more: &[T]) {
     for one in more {
-        if !all.contains(&one) {
-            all.push(one);
+        if !all.contains(one) {
+            all.push(one.clone());
         }
     }
 }
@@ -350,7 +428,7 @@ impl Draft {
         }
     }
 
-    fn add(&mut self, account: i64, level: Level) {
+    fn add(&mut self, account: i64, level: &Level) {
         let policy = &mut self.policy;
         policy.version.extend(super::code::pack([account, level.revision].map(i64::cast_unsigned)));
         if level.blocked && policy.blocked.is_none() {
@@ -359,17 +437,18 @@ impl Draft {
         policy.expires_at = [policy.expires_at, level.expires_at].into_iter().flatten().min();
         let list = AllowList::new(&level.patterns);
         if !list.is_empty() {
-            policy.allow_lists.push(LevelList { level: level.label.kind, list, patterns: level.patterns });
+            let patterns = level.patterns.clone();
+            policy.allow_lists.push(LevelList { level: level.label.kind, list, patterns });
         }
-        merge(&mut policy.tags, level.tags);
-        merge(&mut policy.forbidden, level.forbidden);
-        merge(&mut policy.required_tags, level.required_tags);
+        merge(&mut policy.tags, &level.tags);
+        merge(&mut policy.forbidden, &level.forbidden);
+        merge(&mut policy.required_tags, &level.required_tags);
         match level.label.kind {
-            AccountKind::Organization => self.organization = level.id,
-            AccountKind::Key => self.id = level.id,
+            AccountKind::Organization => self.organization = level.id.clone(),
+            AccountKind::Key => self.id = level.id.clone(),
             _ => {}
         }
-        policy.accounts.push(level.label);
+        policy.accounts.push(level.label.clone());
         self.accounts.push((account, level.revision));
         self.session_limit = smaller(self.session_limit, level.session_limit);
         self.client_tags_bind |= level.client_tags_bind;
