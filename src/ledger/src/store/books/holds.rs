@@ -477,7 +477,7 @@ impl Books<'_> {
         self.send()?;
         let due = HoldRow::due(self.db, now, SWEEP_MAX)?;
         let more = i64::try_from(due.len()).is_ok_and(|count| count == SWEEP_MAX);
-        self.prepare(&Needs { holds: due.clone(), ..Needs::default() })?;
+        self.prepare(&[&Needs { holds: due.clone(), ..Needs::default() }])?;
         let now = self.now();
         for id in due {
             match self.find(&id)? {

@@ -8,24 +8,32 @@
 use super::balance::{Balance, select_balance};
 use super::charges::TAGS_REVISION;
 use super::code::{Failure, corrupt, digest, fixed};
+use super::foresight::Foresight;
+use super::keys::Key;
 use super::memory::Books;
 use super::meta;
 use super::prices::PRICE_REVISION;
 use super::rows::{HoldRow, select_hold};
 use crate::clock::OutOfStep;
-use crate::store::sql::{self, CLOCK_MS, SqlError, SqlErrorKind, Value, values};
+use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value, values};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 
 /// In one order, so that no two transactions wait for each other.
-const LOCK: &str = r#"SELECT balance FROM balance
+const LOCK: &str = r#"SELECT account FROM balance
     WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE"#;
 
-/// What a batch of messages is about.
+/// Those that nobody has: whoever has locks already must not wait for more.
+const LOCK_FREE: &str = r#"SELECT account FROM balance
+    WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE SKIP LOCKED"#;
+
+/// What a message is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Needs {
     pub(crate) keys: Vec<KeyDigest>,
     pub(crate) holds: Vec<HoldId>,
+    /// What a request of the keys names.
     pub(crate) tags: Vec<Tag>,
 }
 
@@ -37,53 +45,68 @@ impl Needs {
     }
 }
 
+/// What was locked and read for this transaction.
+#[derive(Debug, Default)]
+pub(super) struct Locked {
+    /// The accounts, with their revisions.
+    accounts: HashMap<i64, i64>,
+}
+
+/// Rows of holds and of voids that came before theirs.
+struct OfHolds {
+    holds: Vec<Row>,
+    tombstones: Vec<Row>,
+}
+
 impl Books<'_> {
     /// Begins a transaction of the writer: forgets what others may have changed.
-    pub(super) fn begin_batch(&mut self) -> sql::Result<()> {
+    pub(super) fn begin_batch(&mut self) {
         if self.db.is_shared() {
             self.memory.forget_shared();
         }
-        Ok(())
     }
 
     /// Locks and reads what the messages are about. Where nobody else writes there is nothing to do.
-    pub(super) fn prepare(&mut self, needs: &Needs) -> Result<(), Failure> {
-        if !self.db.is_shared() || (needs.keys.is_empty() && needs.holds.is_empty()) {
+    pub(super) fn prepare(&mut self, messages: &[&Needs]) -> Result<(), Failure> {
+        let says_nothing = |needs: &&Needs| needs.keys.is_empty() && needs.holds.is_empty();
+        if !self.db.is_shared() || messages.iter().all(says_nothing) {
             return Ok(());
         }
-        let ids: BTreeSet<_> = needs.holds.iter().map(HoldId::as_bytes).collect();
-        let ids: Vec<&[u8]> = ids.into_iter().map(|id| id.as_slice()).collect();
-        let mut accounts = self.accounts_of_keys(needs)?;
-        accounts.extend(self.accounts_of_holds(&ids)?);
-        self.lock_and_read(needs, &accounts, &ids)
+        let ids: BTreeSet<HoldId> = messages.iter().flat_map(|needs| &needs.holds).copied().collect();
+        let digests: BTreeSet<KeyDigest> = messages.iter().flat_map(|needs| &needs.keys).copied().collect();
+        let mut accounts = self.accounts_of_holds(&ids)?;
+        self.learn_keys(&digests)?;
+        for needs in messages {
+            self.add_accounts(needs, &mut accounts)?;
+        }
+        self.lock_and_read(&digests, &accounts, &ids)?;
+        self.check_locked(&ids)
     }
 
-    fn accounts_of_keys(&mut self, needs: &Needs) -> Result<BTreeSet<i64>, Failure> {
-        let mut accounts = BTreeSet::new();
-        for digest in needs.keys.iter().collect::<HashSet<_>>() {
+    /// The accounts that requests of these keys charge. Keys that are none charge none.
+    fn add_accounts(&mut self, needs: &Needs, accounts: &mut BTreeSet<i64>) -> sql::Result<()> {
+        for digest in &needs.keys {
             let Some(key) = self.key(digest)? else { continue };
             accounts.extend(key.accounts.iter().map(|(account, _)| *account));
             // Whether a tag binds is decided later: a lock too many does no harm.
             let tags = key.policy.tags.iter().chain(&needs.tags);
             accounts.extend(self.tag_accounts(&key.organization, tags)?);
         }
-        Ok(accounts)
+        Ok(())
     }
 
-    fn accounts_of_holds(&mut self, ids: &[&[u8]]) -> Result<Vec<i64>, Failure> {
-        let rows = self.db.query("SELECT balances FROM hold WHERE id = ANY ($1)", &[Value::Blobs(ids)])?;
+    fn accounts_of_holds(&mut self, ids: &BTreeSet<HoldId>) -> sql::Result<BTreeSet<i64>> {
+        let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
+        let rows = self.db.query("SELECT balances FROM hold WHERE id = ANY ($1)", &[Value::Blobs(&ids)])?;
         let mut balances = BTreeSet::new();
         for row in &rows {
             balances.extend(super::code::unpack_ids(row.blob(0)?)?);
         }
-        let unknown: Vec<i64> =
-            balances.iter().copied().filter(|balance| !self.memory.owners.contains_key(balance)).collect();
+        let unknown = balances.iter().filter(|balance| !self.memory.owners.contains_key(balance));
+        let unknown: Vec<i64> = unknown.copied().collect();
         if !unknown.is_empty() {
-            let rows = self.db.query(
-                "SELECT balance, account FROM balance WHERE balance = ANY ($1)",
-                &[Value::Ints(&unknown)],
-            )?;
-            for row in &rows {
+            let ask = "SELECT balance, account FROM balance WHERE balance = ANY ($1)";
+            for row in &self.db.query(ask, &[Value::Ints(&unknown)])? {
                 self.memory.owners.insert(row.int(0)?, row.int(1)?);
             }
         }
@@ -104,90 +127,180 @@ impl Books<'_> {
     /// locks meanwhile, wait for one answer less; each statement sees what was there when the one before it was done.
     fn lock_and_read(
         &mut self,
-        needs: &Needs,
+        digests: &BTreeSet<KeyDigest>,
         accounts: &BTreeSet<i64>,
-        ids: &[&[u8]],
-    ) -> Result<(), Failure> {
-        let accounts: Vec<i64> = accounts.iter().copied().collect();
-        let named: Vec<i64> = self.memory.current_of(&accounts);
-        let read = self.db.query_all(&[
-            (LOCK, &[Value::Ints(&accounts)]),
-            (CLOCK_MS, &[]),
-            ("SELECT account, revision FROM account WHERE account = ANY ($1)", &[Value::Ints(&accounts)]),
-            (select_hold!("WHERE id = ANY ($1)"), &[Value::Blobs(ids)]),
-            ("SELECT id, digest FROM tombstone WHERE id = ANY ($1)", &[Value::Blobs(ids)]),
-            (select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&named)]),
-            (meta::READ, &values![PRICE_REVISION]),
-            (meta::READ, &values![TAGS_REVISION]),
-        ])?;
-        let [_, clock, revisions, holds, tombstones, balances, present, tags] =
-            <[_; 8]>::try_from(read).map_err(|_| corrupt("answer"))?;
-        if let Some(row) = clock.first() {
+        ids: &BTreeSet<HoldId>,
+    ) -> sql::Result<()> {
+        let more: &[(&str, &[Value<'_>])] =
+            &[(CLOCK_MS, &[]), (meta::READ, &values![PRICE_REVISION]), (meta::READ, &values![TAGS_REVISION])];
+        let mut read = self.lock_with(LOCK, accounts, ids, more)?;
+        if let Some(row) = read.more[0].first() {
             self.follow_clock(row.int(0)?)?;
         }
-        let revisions = revisions.iter().map(|row| Ok((row.int(0)?, row.int(1)?)));
-        let revisions: HashMap<i64, i64> = revisions.collect::<sql::Result<_>>()?;
-        if let Some(present) = meta::value(PRICE_REVISION, &present)?
+        if let Some(present) = meta::value(PRICE_REVISION, &read.more[1])?
             && self.ground.prices.renew_to(self.db, u64::from_be_bytes(present))?
         {
             self.memory.forget_prices();
-            let why = "there are new prices".to_owned();
-            return Err(SqlError { kind: SqlErrorKind::Contended, why }.into());
+            return Err(contended("there are new prices"));
         }
-        let tags = meta::value(TAGS_REVISION, &tags)?.map_or(0, i64::from_be_bytes);
+        let tags = meta::value(TAGS_REVISION, &read.more[2])?.map_or(0, i64::from_be_bytes);
         if self.memory.tags.as_ref().is_some_and(|known| known.revision != tags) {
             self.memory.tags = None;
-            let why = "there are other tag accounts".to_owned();
-            return Err(SqlError { kind: SqlErrorKind::Contended, why }.into());
+            return Err(contended("there are other tag accounts"));
         }
-        if self.memory.forget_older(&revisions, &needs.keys) {
+        if self.learn_revisions(&read.revisions, digests)? {
             // The key charges other accounts now, perhaps: from the start, with what is true.
-            return Err(
-                SqlError { kind: SqlErrorKind::Contended, why: "an account has changed".into() }.into()
-            );
+            return Err(contended("an account has changed"));
         }
-        for row in &balances {
-            let (number, balance) = Balance::of(row)?;
-            self.remember_balance(number, balance);
-        }
+        self.keep_foreseen(&read.foresight, std::mem::take(&mut read.foreseen))?;
+        let charged = self.remember_holds(ids, &read.of_holds)?;
+        self.read_balances(charged)
+    }
+
+    /// Takes locks, and reads what they protect, and more.
+    fn lock_with(
+        &mut self,
+        lock: &str,
+        accounts: &BTreeSet<i64>,
+        ids: &BTreeSet<HoldId>,
+        more: &[(&str, &[Value<'_>])],
+    ) -> sql::Result<ReadLocked> {
+        let foresight = self.foresee(accounts.iter().copied());
+        let accounts: Vec<i64> = accounts.iter().copied().collect();
+        let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_bytes().as_slice()).collect();
+        let (accounts, ids) = ([Value::Ints(&accounts)], [Value::Blobs(&ids)]);
+        let params = foresight.params();
+        let mut asks: Vec<(&str, &[Value<'_>])> = vec![
+            (lock, &accounts),
+            ("SELECT account, revision FROM account WHERE account = ANY ($1)", &accounts),
+            (select_hold!("WHERE id = ANY ($1)"), &ids),
+            ("SELECT id, digest FROM tombstone WHERE id = ANY ($1)", &ids),
+        ];
+        asks.extend(more);
+        asks.extend(foresight.asks(&params));
+        let read = self.db.query_all(&asks)?;
+        let mut read = read.into_iter();
+        let mut next = || read.next().ok_or_else(|| corrupt("answer"));
+        let locked = next()?.iter().map(|row| row.int(0)).collect::<sql::Result<HashSet<i64>>>()?;
+        let revisions = next()?;
+        let revisions = revisions.iter().map(|row| Ok((row.int(0)?, row.int(1)?)));
+        let mut revisions: HashMap<i64, i64> = revisions.collect::<sql::Result<_>>()?;
+        revisions.retain(|account, _| locked.contains(account));
+        let of_holds = OfHolds { holds: next()?, tombstones: next()? };
+        let more = more.iter().map(|_| next()).collect::<sql::Result<_>>()?;
+        drop(params);
+        Ok(ReadLocked { revisions, of_holds, more, foreseen: read.collect(), foresight })
+    }
+
+    /// Remembers which accounts are locked and how they are, and forgets what was remembered of them when they were otherwise. Says
+    /// whether one of these keys was such.
+    fn learn_revisions(
+        &mut self,
+        revisions: &HashMap<i64, i64>,
+        digests: &BTreeSet<KeyDigest>,
+    ) -> sql::Result<bool> {
+        self.memory.locked.accounts.extend(revisions);
+        Ok(self.memory.forget_older(revisions, digests))
+    }
+
+    /// Remembers what is known of these holds, and gives the balances that they charge.
+    fn remember_holds(&mut self, ids: &BTreeSet<HoldId>, of: &OfHolds) -> sql::Result<BTreeSet<i64>> {
         let mut charged = BTreeSet::new();
-        for id in ids {
-            self.memory.absent.insert(HoldId::new(fixed("hold id", id)?));
-        }
-        for row in &holds {
+        self.memory.absent.extend(ids);
+        for row in &of.holds {
             let hold = Box::new(HoldRow::of(row)?);
             charged.extend(hold.balances.iter().copied());
             self.remember_hold(HoldRow::id(row)?, hold);
         }
-        for row in &tombstones {
+        for row in &of.tombstones {
             self.memory.tombstones.insert(HoldId::new(fixed("hold id", row.blob(0)?)?), digest(row, 1)?);
         }
-        let missing = charged.iter().copied().filter(|balance| !self.memory.knows(*balance));
-        let missing: Vec<i64> = missing.collect();
-        if !missing.is_empty() {
-            let rows =
-                self.db.query(select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&missing)])?;
-            for row in &rows {
-                let (number, balance) = Balance::of(row)?;
-                self.remember_balance(number, balance);
-            }
+        Ok(charged)
+    }
+
+    /// Reads balances that were not foreseen.
+    fn read_balances(&mut self, balances: BTreeSet<i64>) -> sql::Result<()> {
+        let missing: Vec<i64> = balances.into_iter().filter(|balance| !self.memory.knows(*balance)).collect();
+        if missing.is_empty() {
+            return Ok(());
         }
-        self.check_locked(&accounts, &charged)
+        for row in &self.db.query(select_balance!("WHERE balance = ANY ($1)"), &[Value::Ints(&missing)])? {
+            let (number, balance) = Balance::of(row)?;
+            self.remember_balance(number, balance);
+        }
+        Ok(())
     }
 
     /// A tag account that was made a moment ago counts open holds, too: they charge an account more than they did when the locks
     /// were chosen.
-    fn check_locked(&self, locked: &[i64], charged: &BTreeSet<i64>) -> Result<(), Failure> {
-        let is_locked = |balance: &i64| {
-            let owner = self.memory.owners.get(balance);
-            // In the order in which they came out of a set.
-            owner.is_some_and(|owner| locked.binary_search(owner).is_ok())
-        };
-        if charged.iter().all(is_locked) {
+    fn check_locked(&self, ids: &BTreeSet<HoldId>) -> Result<(), Failure> {
+        if ids.iter().all(|id| self.is_locked(id)) {
             return Ok(());
         }
-        let why = "a hold charges another account, too".to_owned();
-        Err(SqlError { kind: SqlErrorKind::Contended, why }.into())
+        Err(contended("a hold charges another account, too").into())
+    }
+
+    /// Whether everything that a hold charges is locked.
+    fn is_locked(&self, id: &HoldId) -> bool {
+        let Some(hold) = self.memory.open(id) else { return true };
+        let owner = |balance| self.memory.owners.get(balance);
+        hold.balances.iter().all(|balance| {
+            owner(balance).is_some_and(|owner| self.memory.locked.accounts.contains_key(owner))
+        })
+    }
+
+    /// Which of these messages, that came while the locks were waited for, share the transaction: where all that they charge is
+    /// locked, or nobody else has it.
+    ///
+    /// Locks that are taken here come after others in no order, and so are never waited for.
+    pub(super) fn join(&mut self, late: &[&Needs]) -> sql::Result<Vec<bool>> {
+        let mut accounts = BTreeSet::new();
+        let known: Vec<bool> = late.iter().map(|needs| self.knows_all_of(needs)).collect();
+        for (needs, _) in late.iter().zip(&known).filter(|(_, known)| **known) {
+            self.add_accounts(needs, &mut accounts)?;
+        }
+        accounts.retain(|account| !self.memory.locked.accounts.contains_key(account));
+        let candidates = || late.iter().zip(&known).filter(|(_, known)| **known).map(|(needs, _)| *needs);
+        let ids: BTreeSet<HoldId> = candidates().flat_map(|needs| &needs.holds).copied().collect();
+        let ids = ids.into_iter().filter(|id| !self.memory.was_looked_for(id)).collect();
+        let digests: BTreeSet<KeyDigest> = candidates().flat_map(|needs| &needs.keys).copied().collect();
+        let read = self.lock_with(LOCK_FREE, &accounts, &ids, &[])?;
+        self.learn_revisions(&read.revisions, &digests)?;
+        self.keep_foreseen(&read.foresight, read.foreseen)?;
+        self.remember_holds(&ids, &read.of_holds)?;
+        let mut joined = Vec::with_capacity(late.len());
+        let mut charged = BTreeSet::new();
+        for (needs, known) in late.iter().zip(known) {
+            let joins = known && self.has_all_of(needs)?;
+            if joins {
+                let holds = needs.holds.iter().filter_map(|id| self.memory.open(id));
+                charged.extend(holds.flat_map(|hold| &hold.balances));
+            }
+            joined.push(joins);
+        }
+        self.read_balances(charged)?;
+        Ok(joined)
+    }
+
+    /// Whether it is known without asking what a message charges.
+    fn knows_all_of(&self, needs: &Needs) -> bool {
+        let is_known = |digest| self.memory.known_key(digest).is_some();
+        !needs.keys.is_empty() && self.memory.tags.is_some() && needs.keys.iter().all(is_known)
+    }
+
+    /// Whether what a message charges is locked, and is as it is remembered.
+    fn has_all_of(&mut self, needs: &Needs) -> sql::Result<bool> {
+        if !self.knows_all_of(needs) || !needs.holds.iter().all(|id| self.is_locked(id)) {
+            return Ok(false);
+        }
+        let mut accounts = BTreeSet::new();
+        self.add_accounts(needs, &mut accounts)?;
+        let locked = &self.memory.locked.accounts;
+        let keys = needs.keys.iter().filter_map(|digest| self.memory.known_key(digest));
+        let is_present = |key: &Arc<Key>| {
+            key.accounts.iter().all(|(account, revision)| locked.get(account) == Some(revision))
+        };
+        Ok(accounts.iter().all(|account| locked.contains_key(account)) && keys.into_iter().all(is_present))
     }
 
     /// The database's clock, where it has one: it decides for every ledger on it.
@@ -201,4 +314,18 @@ impl Books<'_> {
             |error: OutOfStep| SqlError { kind: SqlErrorKind::Unavailable, why: error.to_string() };
         self.ground.clock.observe(now_ms).map_err(out_of_step)
     }
+}
+
+/// What came with the locks.
+struct ReadLocked {
+    /// Of the accounts that are locked.
+    revisions: HashMap<i64, i64>,
+    of_holds: OfHolds,
+    more: Vec<Vec<Row>>,
+    foresight: Foresight,
+    foreseen: Vec<Vec<Row>>,
+}
+
+fn contended(why: &str) -> SqlError {
+    SqlError { kind: SqlErrorKind::Contended, why: why.to_owned() }
 }

@@ -5,7 +5,8 @@
 use super::balance::{Balance, CHANGE_BALANCE, NewBalance};
 use super::charges::TagAccounts;
 use super::code::{Failure, corrupt, instant};
-use super::keys::{Charged, Key, load_charged, load_key};
+use super::keys::{Charged, Key, load_charged, load_keys};
+use super::locking::Locked;
 use super::prices::Prices;
 use super::rates::Rating;
 use super::rows::HoldRow;
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::row_statement::RowStatement;
 use crate::store::sql::{self, Sql, Value, values};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::{HoldId, KeyDigest};
@@ -83,7 +84,7 @@ pub(super) struct Memory {
     /// The session that was looked at last.
     pub(super) sessions_after: i64,
     /// The balance of an account in the window of this moment, by the number of its count.
-    current: HashMap<(i64, usize), Current>,
+    pub(super) current: HashMap<(i64, usize), Current>,
     /// The balances of a rolling window.
     pub(super) buckets: HashMap<(i64, usize), Vec<(Timestamp, i64)>>,
     balances: HashMap<i64, Balance>,
@@ -101,14 +102,16 @@ pub(super) struct Memory {
     numbers: Numbers,
     /// What is still to be written; where others write, too: then it is sent at once.
     writes: Writes,
+    /// Accounts that are locked by this transaction; where others write, too.
+    pub(super) locked: Locked,
 }
 
 /// The balance of a count, as long as the account's counts are those of this revision.
 #[derive(Clone, Copy, Debug)]
-struct Current {
-    revision: i64,
-    period: Period,
-    balance: i64,
+pub(super) struct Current {
+    pub(super) revision: i64,
+    pub(super) period: Period,
+    pub(super) balance: i64,
 }
 
 /// Which numbers come next.
@@ -192,6 +195,7 @@ impl Memory {
             owners: HashMap::new(),
             numbers,
             writes: Writes::default(),
+            locked: Locked::default(),
         }
     }
 
@@ -208,6 +212,31 @@ impl Memory {
         Ok(())
     }
 
+    /// Forgets what a change, which is about to be made and may be undone, can touch. Where revisions tell what has changed, that
+    /// is nothing, and is given back to be [taken up](Self::take_up) again.
+    pub(super) fn set_aside(&mut self, db: &dyn Sql) -> sql::Result<Option<Box<Self>>> {
+        let before = db.is_shared().then(|| std::mem::replace(self, Self::with(self.numbers)));
+        let Some(before) = before else { return self.forget(db).map(|()| None) };
+        self.sessions_at = before.sessions_at;
+        self.sessions_after = before.sessions_after;
+        self.grace_until = before.grace_until;
+        Ok(Some(Box::new(before)))
+    }
+
+    /// Goes on after a change with what was remembered before it.
+    pub(super) fn take_up(&mut self, before: Option<Box<Self>>, db: &dyn Sql) -> sql::Result<()> {
+        let Some(before) = before else { return self.forget(db) };
+        *self = Self { numbers: self.numbers, ..*before };
+        Ok(())
+    }
+
+    /// Forgets what may name rows of a transaction that others were in the way of.
+    pub(super) fn forget_undone(&mut self) {
+        self.forget_shared();
+        self.current.clear();
+        self.owners.clear();
+    }
+
     /// Forgets what others may have changed since the last transaction.
     pub(super) fn forget_shared(&mut self) {
         self.shrink();
@@ -221,11 +250,12 @@ impl Memory {
         self.tombstones.clear();
         self.changed.clear();
         self.writes.clear();
+        self.locked = Locked::default();
     }
 
     /// Forgets those of these accounts that are not on these revisions any more, and these keys where they charge such; says whether
     /// a key was among them.
-    pub(super) fn forget_older(&mut self, revisions: &HashMap<i64, i64>, keys: &[KeyDigest]) -> bool {
+    pub(super) fn forget_older(&mut self, revisions: &HashMap<i64, i64>, keys: &BTreeSet<KeyDigest>) -> bool {
         let old = |account: i64, revision: i64| revisions.get(&account).is_some_and(|now| *now != revision);
         for (account, now) in revisions {
             if self.accounts.get(account).is_some_and(|known| known.revision != *now) {
@@ -268,11 +298,32 @@ impl Memory {
         self.balances.contains_key(&balance)
     }
 
-    /// The balances of these accounts that were current when they were last charged: probably they still are.
-    pub(super) fn current_of(&self, accounts: &[i64]) -> Vec<i64> {
-        let counts = |account: &i64| self.accounts.get(account).map_or(0, |charged| charged.counts.len());
-        let places = accounts.iter().flat_map(|account| (0..counts(account)).map(|index| (*account, index)));
-        places.filter_map(|place| self.current.get(&place)).map(|current| current.balance).collect()
+    /// What is remembered of an account.
+    pub(super) fn known(&self, account: i64) -> Option<&Arc<Charged>> {
+        self.accounts.get(&account).or_else(|| self.session_accounts.get(&account))
+    }
+
+    pub(super) fn known_key(&self, digest: &KeyDigest) -> Option<&Arc<Key>> {
+        self.keys.get(digest)
+    }
+
+    /// The balance of a count of an account of this revision, where it is remembered for this moment.
+    pub(super) fn current_at(&self, place: (i64, usize), revision: i64, now: Timestamp) -> Option<Current> {
+        let of_now = |current: &&Current| {
+            let Period { start, end } = current.period;
+            current.revision == revision && start <= now && end.is_none_or(|end| now < end)
+        };
+        self.current.get(&place).filter(of_now).copied()
+    }
+
+    /// A hold that is remembered.
+    pub(super) fn open(&self, id: &HoldId) -> Option<&HoldRow> {
+        self.open.get(id).map(Box::as_ref)
+    }
+
+    /// Whether this transaction has looked for a hold of this id.
+    pub(super) fn was_looked_for(&self, id: &HoldId) -> bool {
+        self.absent.contains(id) || self.open.contains_key(id) || self.tombstones.contains_key(id)
     }
 
     fn shrink(&mut self) {
@@ -358,24 +409,37 @@ impl Books<'_> {
         if let Some(key) = self.memory.keys.get(digest) {
             return Ok(Some(key.clone()));
         }
-        let Some((key, charged)) = load_key(self.db, digest, self.ground)? else {
-            return Ok(None);
-        };
-        let key = Arc::new(key);
-        self.memory.keys.insert(*digest, key.clone());
-        let charged = charged.into_iter().map(|(account, charged)| (account, Arc::new(charged)));
-        self.memory.accounts.extend(charged);
-        Ok(Some(key))
+        self.read_keys(&[digest])?;
+        Ok(self.memory.keys.get(digest).cloned())
+    }
+
+    /// Reads those of these keys that are not remembered, together.
+    pub(super) fn learn_keys(&mut self, digests: &BTreeSet<KeyDigest>) -> sql::Result<()> {
+        let unknown: Vec<&KeyDigest> =
+            digests.iter().filter(|digest| self.memory.known_key(digest).is_none()).collect();
+        self.read_keys(&unknown)
+    }
+
+    fn read_keys(&mut self, digests: &[&KeyDigest]) -> sql::Result<()> {
+        let read = load_keys(self.db, digests, self.ground)?;
+        for (digest, (key, charged)) in
+            digests.iter().zip(read).filter_map(|(digest, key)| Some((digest, key?)))
+        {
+            self.memory.keys.insert(**digest, Arc::new(key));
+            let charged = charged.into_iter().map(|(account, charged)| (account, Arc::new(charged)));
+            self.memory.accounts.extend(charged);
+        }
+        Ok(())
     }
 
     /// The account, as it is charged.
     pub(super) fn charged(&mut self, account: i64) -> sql::Result<Arc<Charged>> {
-        let memory = &mut *self.memory;
-        if let Some(known) = memory.accounts.get(&account).or_else(|| memory.session_accounts.get(&account)) {
+        if let Some(known) = self.memory.known(account) {
             return Ok(known.clone());
         }
         let charged = Arc::new(load_charged(self.db, account, self.ground)?);
         let is_session = charged.label.kind == AccountKind::Session;
+        let memory = &mut *self.memory;
         let place = if is_session { &mut memory.session_accounts } else { &mut memory.accounts };
         place.insert(account, charged.clone());
         Ok(charged)
@@ -389,12 +453,8 @@ impl Books<'_> {
         now: Timestamp,
     ) -> Result<(Period, i64), Failure> {
         let charged = self.charged(account)?;
-        if let Some(Current { revision, period, balance }) = self.memory.current.get(&(account, index))
-            && *revision == charged.revision
-            && period.start <= now
-            && period.end.is_none_or(|end| now < end)
-        {
-            return Ok((*period, *balance));
+        if let Some(current) = self.memory.current_at((account, index), charged.revision, now) {
+            return Ok((current.period, current.balance));
         }
         let count = charged.counts.get(index).ok_or_else(|| corrupt("count"))?;
         let absurd = || StoreError::Unavailable("the clock is absurd".into());

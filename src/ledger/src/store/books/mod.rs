@@ -9,6 +9,7 @@ mod charges;
 mod check;
 mod code;
 mod deleting;
+mod foresight;
 mod holds;
 mod journal;
 mod keys;

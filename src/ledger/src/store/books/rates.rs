@@ -6,7 +6,7 @@ use super::rows::HoldRow;
 use crate::rules::admission::denied;
 use crate::store::HoldState;
 use crate::store::row_statement::{RowStatement, Type};
-use crate::store::sql::{self, values};
+use crate::store::sql::{self, Row, values};
 use std::sync::LazyLock;
 use tollgate_domain::hold::{DenialReason, HoldAsk, HoldDenied};
 use tollgate_domain::rate::{Rate, RateKind, RateNow};
@@ -113,9 +113,7 @@ impl Books<'_> {
         }
         let rows = self.db.query("SELECT kind, amount, state FROM rate WHERE rate = $1", &values![row])?;
         let Some(found) = rows.first() else { return Ok(None) };
-        let kind = parsed("kind of rate", found.text(0)?)?;
-        let rate = Rate { kind, limit: unsigned(found.int(1)?)? };
-        let rating = Rating { rate, state: found.int(2)?, changed: false };
+        let rating = Rating::of(found)?;
         self.memory.rates.insert(row, rating);
         Ok(Some(rating))
     }
@@ -137,6 +135,15 @@ impl Books<'_> {
             self.write_row(&CHANGE_RATE, &values![state, row])?;
         }
         Ok(())
+    }
+}
+
+impl Rating {
+    /// The columns `kind, amount, state`.
+    pub(super) fn of(row: &Row) -> sql::Result<Self> {
+        let kind = parsed("kind of rate", row.text(0)?)?;
+        let rate = Rate { kind, limit: unsigned(row.int(1)?)? };
+        Ok(Self { rate, state: row.int(2)?, changed: false })
     }
 }
 

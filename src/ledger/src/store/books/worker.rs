@@ -9,6 +9,7 @@ use super::memory::{Books, Ground, Memory};
 use super::tending::Chore;
 use crate::store::StoreError;
 use crate::store::sql::{self, Sql, SqlError, SqlErrorKind};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,7 +128,7 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let undoable = move |books: &mut Books<'_>| {
             books.flush()?;
-            books.memory.forget(books.db)?;
+            let before = books.memory.set_aside(books.db)?;
             books.db.savepoint()?;
             let done = job(books);
             if let Err(Failure::Database(error)) = done {
@@ -137,7 +138,7 @@ impl Writer {
                 books.flush()?;
             }
             books.db.release(done.is_err())?;
-            books.memory.forget(books.db)?;
+            books.memory.take_up(before, books.db)?;
             done
         };
         self.deliver(Needs::default(), true, undoable).await
@@ -225,17 +226,13 @@ fn write_until_closed(
 ) -> sql::Result<()> {
     let mut memory = Memory::new(db)?;
     let mut sweep_at = ground.clock.now();
-    let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut waiting = Waiting { jobs, put_off: VecDeque::new() };
     loop {
         let in_trouble = trouble.get().is_some();
         let patience = if in_trouble { PROBE_MS } else { SWEEP_MS.cast_unsigned() };
-        match jobs.recv_timeout(Duration::from_millis(patience)) {
-            Ok(job) => batch.push(job),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return db.close(),
-        }
-        batch.extend(jobs.try_iter().take(BATCH_MAX - 1));
-        let mut writing = Writing { books: Books { db, ground, memory: &mut memory }, trouble };
+        let Ok(mut batch) = waiting.next(Duration::from_millis(patience)) else { return db.close() };
+        let books = Books { db, ground, memory: &mut memory };
+        let mut writing = Writing { books, trouble, waiting: &mut waiting };
         let now = ground.clock.now();
         if in_trouble || now >= sweep_at {
             let more = writing.tend()?;
@@ -248,6 +245,44 @@ fn write_until_closed(
         }
     }
 }
+
+/// Jobs that nobody has begun with.
+struct Waiting<'a> {
+    jobs: &'a Receiver<Box<dyn WriteJob>>,
+    /// They wanted to join a transaction that was under way, and could not.
+    put_off: VecDeque<Box<dyn WriteJob>>,
+}
+
+impl Waiting<'_> {
+    /// What waits; empty where nothing came for so long.
+    ///
+    /// # Errors
+    /// When nothing will come any more.
+    fn next(&mut self, patience: Duration) -> Result<Jobs, Disconnected> {
+        if self.put_off.is_empty() {
+            match self.jobs.recv_timeout(patience) {
+                Ok(job) => self.put_off.push_back(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Disconnected),
+            }
+        }
+        Ok(self.present(BATCH_MAX))
+    }
+
+    /// What waits by now, without waiting for more.
+    fn present(&mut self, at_most: usize) -> Jobs {
+        let jobs = self.jobs;
+        self.put_off.drain(..self.put_off.len().min(at_most)).chain(jobs.try_iter()).take(at_most).collect()
+    }
+
+    /// They come first the next time.
+    fn put_off(&mut self, jobs: Jobs) {
+        jobs.into_iter().rev().for_each(|job| self.put_off.push_front(job));
+    }
+}
+
+/// Every store is gone.
+struct Disconnected;
 
 type Jobs = Vec<Box<dyn WriteJob>>;
 
@@ -272,9 +307,21 @@ fn parts(batch: &mut Jobs, shared: bool) -> Vec<Jobs> {
     parts
 }
 
-struct Writing<'a> {
+struct Writing<'a, 'b> {
     books: Books<'a>,
     trouble: &'a Trouble,
+    waiting: &'a mut Waiting<'b>,
+}
+
+/// What a transaction does besides its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    /// What came meanwhile, too, as far as it can.
+    Join,
+    /// Nothing.
+    Wait,
+    /// Something that is due.
+    Are(Chore),
 }
 
 /// How a transaction ended.
@@ -290,17 +337,17 @@ enum Ended {
     Refused,
 }
 
-impl Writing<'_> {
+impl Writing<'_, '_> {
     /// Does what is due, and says whether more is waiting. While nothing can be written it only finds out whether that has changed.
     fn tend(&mut self) -> sql::Result<bool> {
         if self.trouble.get().is_some() {
-            self.carry_out(&mut Vec::new(), None)?;
+            self.carry_out(&mut Vec::new(), Others::Wait)?;
             return Ok(true);
         }
         let mut waiting = false;
         for chore in Chore::ALL {
-            waiting |=
-                matches!(self.carry_out(&mut Vec::new(), Some(chore))?, Ended::Committed { more: true });
+            let done = self.carry_out(&mut Vec::new(), Others::Are(chore))?;
+            waiting |= matches!(done, Ended::Committed { more: true });
         }
         Ok(waiting)
     }
@@ -308,11 +355,15 @@ impl Writing<'_> {
     /// Runs the jobs in one transaction and answers. Where that fails and one of them may be the reason, each is run by itself, so
     /// that only that one fails.
     fn serve(&mut self, mut jobs: Jobs, runtime: Option<&Handle>) -> sql::Result<()> {
-        match self.carry_out(&mut jobs, None)? {
+        let is_alone = jobs.iter().any(|job| job.is_alone());
+        match self.carry_out(&mut jobs, if is_alone { Others::Wait } else { Others::Join })? {
             Ended::Committed { .. } => send(jobs, runtime),
             Ended::Failed if jobs.len() > 1 => {
                 for job in jobs {
-                    self.serve(vec![job], runtime)?;
+                    let mut alone = vec![job];
+                    if let Ended::Committed { .. } = self.carry_out(&mut alone, Others::Wait)? {
+                        send(alone, runtime);
+                    }
                 }
             }
             // Their jobs are dropped, and whoever asked is told.
@@ -325,9 +376,9 @@ impl Writing<'_> {
     ///
     /// # Errors
     /// Where the books cannot be trusted any more: what reached the disk is then known only after a restart.
-    fn carry_out(&mut self, jobs: &mut Jobs, chore: Option<Chore>) -> sql::Result<Ended> {
+    fn carry_out(&mut self, jobs: &mut Jobs, others: Others) -> sql::Result<Ended> {
         for attempt in 1.. {
-            let transaction = AssertUnwindSafe(|| self.commit(jobs, chore));
+            let transaction = AssertUnwindSafe(|| self.commit(jobs, others));
             let error = match catch_unwind(transaction) {
                 Ok(Ok(more)) => {
                     self.out_of_trouble();
@@ -369,40 +420,67 @@ impl Writing<'_> {
         }
     }
 
-    fn commit(&mut self, jobs: &mut Jobs, chore: Option<Chore>) -> sql::Result<bool> {
+    fn commit(&mut self, jobs: &mut Jobs, others: Others) -> sql::Result<bool> {
         let books = &mut self.books;
         books.db.begin()?;
-        books.begin_batch()?;
-        if books.db.is_shared() {
-            let mut needs = Needs::default();
-            jobs.iter().for_each(|job| needs.add(job.needs().clone()));
-            absorb(books.prepare(&needs))?;
+        books.begin_batch();
+        let needs: Vec<&Needs> = jobs.iter().map(|job| job.needs()).collect();
+        absorb(books.prepare(&needs))?;
+        if others == Others::Join {
+            self.let_join(jobs)?;
         }
+        let books = &mut self.books;
         if self.trouble.get().is_some() {
             books.probe()?;
         }
-        let more = match chore {
-            Some(chore) => absorb(books.tend(chore))?.unwrap_or(false),
-            None => false,
+        let more = match others {
+            Others::Are(chore) => absorb(books.tend(chore))?.unwrap_or(false),
+            Others::Join | Others::Wait => false,
         };
         jobs.iter_mut().try_for_each(|job| job.run(books))?;
         books.commit()?;
         Ok(more)
     }
 
+    /// Adds what came while others had the locks: otherwise it would have to wait for all of them once more.
+    fn let_join(&mut self, jobs: &mut Jobs) -> sql::Result<()> {
+        if !self.books.db.is_shared() {
+            return Ok(());
+        }
+        let late = self.waiting.present(BATCH_MAX.saturating_sub(jobs.len()));
+        if late.is_empty() {
+            return Ok(());
+        }
+        let needs: Vec<&Needs> = late.iter().map(|job| job.needs()).collect();
+        let joined = self.books.join(&needs);
+        let joins = joined.as_deref().unwrap_or_default().iter().copied().chain(std::iter::repeat(false));
+        let (mut joining, mut others) = (Vec::new(), Vec::new());
+        for (job, joins) in late.into_iter().zip(joins) {
+            if joins { joining.push(job) } else { others.push(job) }
+        }
+        jobs.append(&mut joining);
+        self.waiting.put_off(others);
+        joined.map(drop)
+    }
+
     /// Undoes a failed transaction and forgets what was remembered of it.
     fn abandon(&mut self, error: &SqlError) -> sql::Result<()> {
-        let undone = self.books.db.rollback().and_then(|()| self.books.memory.forget(self.books.db));
-        match undone {
-            // A database that is away undoes by itself, and is asked again at the next transaction.
-            Err(undo) if self.books.db.is_shared() => {
-                tracing::debug!(%undo, "a transaction was not rolled back");
-                self.books.memory.forget_shared();
-                Ok(())
-            }
-            Err(_) if error.kind == SqlErrorKind::Lasting => Ok(()),
-            undone => undone,
+        let Books { db, memory, .. } = &mut self.books;
+        let undone = db.rollback();
+        if !db.is_shared() {
+            let undone = undone.and_then(|()| memory.forget(*db));
+            return if error.kind == SqlErrorKind::Lasting { Ok(()) } else { undone };
         }
+        // A database that is away undoes by itself, and is asked again at the next transaction.
+        if let Err(undo) = undone {
+            tracing::debug!(%undo, "a transaction was not rolled back");
+        }
+        if error.kind == SqlErrorKind::Contended {
+            memory.forget_undone()
+        } else {
+            memory.forget(*db)?
+        }
+        Ok(())
     }
 }
 
