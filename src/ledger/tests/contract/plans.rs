@@ -4,9 +4,21 @@ use rusqlite::Connection;
 use std::path::Path;
 
 /// Where the statements are that requests, their reports and the ledger's own work run.
-const HOT: [&str; 13] = [
-    "accounts", "balance", "charges", "holds", "journal", "keys", "limits", "memory", "past", "rates",
-    "rows", "sums", "tending",
+const HOT: [&str; 14] = [
+    "accounts",
+    "balance",
+    "charges",
+    "foresight",
+    "holds",
+    "journal",
+    "keys",
+    "limits",
+    "memory",
+    "past",
+    "rates",
+    "rows",
+    "sums",
+    "tending",
 ];
 
 /// What stands before the rest of a statement, where a macro puts it together.

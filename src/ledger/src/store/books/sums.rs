@@ -129,6 +129,7 @@ impl Books<'_> {
         )?;
         self.add_spent(until)?;
         meta::set(self.db, ROLLED_UNTIL, &until.unix_ms().to_be_bytes())?;
+        self.memory.rolled_until = until;
         Ok(limit.is_some())
     }
 }
