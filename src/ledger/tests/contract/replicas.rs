@@ -6,7 +6,9 @@ use crate::world::{
     HOUR_MS, NOON, VOID, World, capped, digest, key, limit, limits, money, new_limits, organization, settle,
     tag, team, user,
 };
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::hold::{DenialReason, Event, HoldAsk, Outcome, Report, Verdict};
@@ -688,5 +690,46 @@ async fn overlapping_accounts_at_four_replicas_never_fail() {
         let team = AccountRef::Id(AccountKind::Team, id.into());
         assert_eq!(world.balance(team).await, (80_000, 0));
     }
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_batch_waits_for_its_locks_shares_its_transaction() {
+    let replicas = Replicas::new(2).await;
+    let world = &replicas.world;
+    world.family(5_000, 1_000_000, 1_000_000, 1_000_000).await;
+    for number in [2, 3] {
+        world.make_key(number, of_team("team", None)).await;
+    }
+    // Only who is known can join.
+    for number in [1, 2, 3] {
+        assert!(held(&replicas.ask_of(0, world.ask(number, 1).await).await));
+    }
+    let gate = Gate::at_accounts(&world.backend.address, "organization").await;
+    let first = tokio::spawn({
+        let (store, ask) = (replicas.stores[0].clone(), world.ask(1, 1).await);
+        async move { store.hold(ask, Vec::new()).await.unwrap().0 }
+    });
+    gate.until_waiting(1, || first.is_finished()).await;
+    let mut late = Vec::new();
+    for number in [2, 3, 2] {
+        let ask = world.ask(number, 1).await;
+        let mut answer = Box::pin(replicas.stores[0].hold(ask, Vec::new()));
+        // It waits in the ledger from now on.
+        assert!(poll_fn(|context| Poll::Ready(answer.as_mut().poll(context).is_pending())).await);
+        late.push(answer);
+    }
+    gate.open().await;
+    assert!(held(&first.await.unwrap()));
+    let mut answers = Vec::new();
+    for answer in late {
+        answers.push(answer.await.unwrap().0);
+    }
+    // The organization has room for five, of which three were there.
+    assert_eq!(answers.iter().filter(|answer| held(answer)).count(), 1, "{answers:?}");
+    let name = world.backend.address.rsplit_once('/').unwrap().1;
+    let transactions =
+        "SELECT count(DISTINCT xmin::text) FROM (SELECT xmin FROM hold ORDER BY hold DESC LIMIT 2) latest";
+    assert_eq!(crate::cluster::Cluster::shared().sql(name, transactions), "1");
     replicas.end().await;
 }

@@ -16,7 +16,7 @@ const BALANCE: &str =
 const BUCKETS: &str = select_balance!(
     r#"WHERE account = $1 AND "window" = $2 AND model = $3 AND window_start >= $4 ORDER BY window_start"#
 );
-const RATES: &str = "SELECT kind, amount, state, rate FROM rate WHERE rate = ANY ($1)";
+const RATES: &str = "SELECT kind, amount, state, rate, account FROM rate WHERE rate = ANY ($1)";
 const BALANCES: &str = select_balance!("WHERE balance = ANY ($1)");
 
 /// See the module.
@@ -76,7 +76,7 @@ impl Books<'_> {
         seen
     }
 
-    /// Keeps what was read, as far as it still says something.
+    /// Keeps what was read, as far as it still says something: of accounts that are locked, and are as they were.
     pub(super) fn keep_foreseen(
         &mut self,
         seen: &Foresight,
@@ -86,16 +86,22 @@ impl Books<'_> {
         let mut next = || answers.next().ok_or_else(|| corrupt("answer"));
         for row in next()? {
             let (number, balance) = Balance::of(&row)?;
-            self.remember_balance(number, balance);
+            if self.is_locked_account(balance.account) && !self.memory.knows(number) {
+                self.remember_balance(number, balance);
+            }
         }
         for row in next()? {
-            self.memory.rates.insert(row.int(3)?, Rating::of(&row)?);
+            if self.is_locked_account(row.int(4)?) {
+                self.memory.rates.entry(row.int(3)?).or_insert(Rating::of(&row)?);
+            }
         }
         for place in &seen.windows {
             let rows = next()?;
             if let Some(row) = rows.first().filter(|_| self.is_still(place)) {
                 let (number, balance) = Balance::of(row)?;
-                self.remember_balance(number, balance);
+                if !self.memory.knows(number) {
+                    self.remember_balance(number, balance);
+                }
                 let current = Current { revision: place.revision, period: place.period, balance: number };
                 self.memory.current.insert((place.account, place.index), current);
             }
@@ -109,15 +115,22 @@ impl Books<'_> {
             for row in &rows {
                 let (number, balance) = Balance::of(row)?;
                 buckets.push((balance.start, number));
-                self.remember_balance(number, balance);
+                if !self.memory.knows(number) {
+                    self.remember_balance(number, balance);
+                }
             }
             self.memory.buckets.insert((place.account, place.index), buckets);
         }
         Ok(())
     }
 
+    fn is_locked_account(&self, account: i64) -> bool {
+        self.memory.locked.accounts.contains_key(&account)
+    }
+
     fn is_still(&self, place: &Place) -> bool {
-        self.memory.known(place.account).is_some_and(|charged| charged.revision == place.revision)
+        self.is_locked_account(place.account)
+            && self.memory.known(place.account).is_some_and(|charged| charged.revision == place.revision)
     }
 }
 

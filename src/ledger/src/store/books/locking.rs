@@ -15,7 +15,7 @@ use super::meta;
 use super::prices::PRICE_REVISION;
 use super::rows::{HoldRow, select_hold};
 use crate::clock::OutOfStep;
-use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value, values};
+use crate::store::sql::{self, CLOCK_MS, Row, SqlError, SqlErrorKind, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
@@ -27,6 +27,13 @@ const LOCK: &str = r#"SELECT account FROM balance
 /// Those that nobody has: whoever has locks already must not wait for more.
 const LOCK_FREE: &str = r#"SELECT account FROM balance
     WHERE account = ANY ($1) AND "window" = 'lifetime' AND model = '' ORDER BY balance FOR UPDATE SKIP LOCKED"#;
+
+/// What is read with the locks of requests: the time, and which prices and tag accounts there are.
+const PRESENT: &[(&str, &[Value<'_>])] = &[
+    (CLOCK_MS, &[]),
+    (meta::READ, &[Value::Text(PRICE_REVISION)]),
+    (meta::READ, &[Value::Text(TAGS_REVISION)]),
+];
 
 /// What a message is about.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +56,7 @@ impl Needs {
 #[derive(Debug, Default)]
 pub(super) struct Locked {
     /// The accounts, with their revisions.
-    accounts: HashMap<i64, i64>,
+    pub(super) accounts: HashMap<i64, i64>,
 }
 
 /// Rows of holds and of voids that came before theirs.
@@ -86,7 +93,7 @@ impl Books<'_> {
     /// The accounts that requests of these keys charge. Keys that are none charge none.
     fn add_accounts(&mut self, needs: &Needs, accounts: &mut BTreeSet<i64>) -> sql::Result<()> {
         for digest in &needs.keys {
-            let Some(key) = self.key(digest)? else { continue };
+            let Some(key) = self.memory.known_key(digest).cloned() else { continue };
             accounts.extend(key.accounts.iter().map(|(account, _)| *account));
             // Whether a tag binds is decided later: a lock too many does no harm.
             let tags = key.policy.tags.iter().chain(&needs.tags);
@@ -118,9 +125,10 @@ impl Books<'_> {
         if !self.db.is_shared() || accounts.is_empty() {
             return Ok(());
         }
-        let accounts: Vec<i64> = accounts.iter().copied().collect();
-        self.db.query(LOCK, &[Value::Ints(&accounts)])?;
-        self.observe_clock()
+        let read = self.lock_with(LOCK, accounts, &BTreeSet::new(), &[(CLOCK_MS, &[])])?;
+        self.follow(&read.more[0])?;
+        self.learn_revisions(&read.revisions, &BTreeSet::new())?;
+        self.keep_foreseen(&read.foresight, read.foreseen)
     }
 
     /// Takes the locks, and reads what they protect and the time. All of it is sent at once, so that the others, who wait for the
@@ -131,22 +139,10 @@ impl Books<'_> {
         accounts: &BTreeSet<i64>,
         ids: &BTreeSet<HoldId>,
     ) -> sql::Result<()> {
-        let more: &[(&str, &[Value<'_>])] =
-            &[(CLOCK_MS, &[]), (meta::READ, &values![PRICE_REVISION]), (meta::READ, &values![TAGS_REVISION])];
-        let mut read = self.lock_with(LOCK, accounts, ids, more)?;
-        if let Some(row) = read.more[0].first() {
-            self.follow_clock(row.int(0)?)?;
-        }
-        if let Some(present) = meta::value(PRICE_REVISION, &read.more[1])?
-            && self.ground.prices.renew_to(self.db, u64::from_be_bytes(present))?
-        {
-            self.memory.forget_prices();
-            return Err(contended("there are new prices"));
-        }
-        let tags = meta::value(TAGS_REVISION, &read.more[2])?.map_or(0, i64::from_be_bytes);
-        if self.memory.tags.as_ref().is_some_and(|known| known.revision != tags) {
-            self.memory.tags = None;
-            return Err(contended("there are other tag accounts"));
+        let mut read = self.lock_with(LOCK, accounts, ids, PRESENT)?;
+        self.follow(&read.more[0])?;
+        if self.learn_present(&read.more)? {
+            return Err(contended("there are other prices, or other tag accounts"));
         }
         if self.learn_revisions(&read.revisions, digests)? {
             // The key charges other accounts now, perhaps: from the start, with what is true.
@@ -190,6 +186,30 @@ impl Books<'_> {
         let more = more.iter().map(|_| next()).collect::<sql::Result<_>>()?;
         drop(params);
         Ok(ReadLocked { revisions, of_holds, more, foreseen: read.collect(), foresight })
+    }
+
+    /// Whether prices or tag accounts are others than those that are remembered, by the answers to [`PRESENT`].
+    fn have_others(&self, present: &[Vec<Row>]) -> sql::Result<bool> {
+        let prices = meta::value(PRICE_REVISION, &present[1])?.map(u64::from_be_bytes);
+        let tags = meta::value(TAGS_REVISION, &present[2])?.map_or(0, i64::from_be_bytes);
+        let known = self.memory.tags.as_ref();
+        let own = self.ground.prices.present().revision();
+        Ok(prices.is_some_and(|prices| prices != own) || known.is_some_and(|known| known.revision != tags))
+    }
+
+    /// Takes what is new among prices and tag accounts, and says whether anything is.
+    fn learn_present(&mut self, present: &[Vec<Row>]) -> sql::Result<bool> {
+        if let Some(prices) = meta::value(PRICE_REVISION, &present[1])?
+            && self.ground.prices.renew_to(self.db, u64::from_be_bytes(prices))?
+        {
+            self.memory.forget_prices();
+            return Ok(true);
+        }
+        let has_others = self.have_others(present)?;
+        if has_others {
+            self.memory.tags = None;
+        }
+        Ok(has_others)
     }
 
     /// Remembers which accounts are locked and how they are, and forgets what was remembered of them when they were otherwise. Says
@@ -264,7 +284,12 @@ impl Books<'_> {
         let ids: BTreeSet<HoldId> = candidates().flat_map(|needs| &needs.holds).copied().collect();
         let ids = ids.into_iter().filter(|id| !self.memory.was_looked_for(id)).collect();
         let digests: BTreeSet<KeyDigest> = candidates().flat_map(|needs| &needs.keys).copied().collect();
-        let read = self.lock_with(LOCK_FREE, &accounts, &ids, &[])?;
+        let read = self.lock_with(LOCK_FREE, &accounts, &ids, PRESENT)?;
+        self.follow(&read.more[0])?;
+        if self.have_others(&read.more)? {
+            // Those whose locks came first are right: what is new came after them. The others find it when it is their turn.
+            return Ok(vec![false; late.len()]);
+        }
         self.learn_revisions(&read.revisions, &digests)?;
         self.keep_foreseen(&read.foresight, read.foreseen)?;
         self.remember_holds(&ids, &read.of_holds)?;
@@ -301,6 +326,11 @@ impl Books<'_> {
             key.accounts.iter().all(|(account, revision)| locked.get(account) == Some(revision))
         };
         Ok(accounts.iter().all(|account| locked.contains_key(account)) && keys.into_iter().all(is_present))
+    }
+
+    /// The answer to [`CLOCK_MS`].
+    fn follow(&self, clock: &[Row]) -> sql::Result<()> {
+        clock.first().map_or(Ok(()), |row| self.follow_clock(row.int(0)?))
     }
 
     /// The database's clock, where it has one: it decides for every ledger on it.

@@ -126,19 +126,26 @@ impl Writer {
         &self,
         mut job: impl FnMut(&mut Books<'_>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let undoable = move |books: &mut Books<'_>| {
-            books.flush()?;
-            let before = books.memory.set_aside(books.db)?;
+        let mut undoable = move |books: &mut Books<'_>| {
             books.db.savepoint()?;
             let done = job(books);
             if let Err(Failure::Database(error)) = done {
-                return Err(error.into());
+                return Err(Failure::Database(error));
             }
             if done.is_ok() {
                 books.flush()?;
             }
             books.db.release(done.is_err())?;
-            books.memory.take_up(before, books.db)?;
+            done
+        };
+        let undoable = move |books: &mut Books<'_>| {
+            books.flush()?;
+            let before = books.memory.set_aside(books.db)?;
+            let done = undoable(books);
+            // What a failed one remembers is of no moment; where nobody else writes, the whole transaction is forgotten then.
+            if before.is_some() || !matches!(done, Err(Failure::Database(_))) {
+                books.memory.take_up(before, books.db)?;
+            }
             done
         };
         self.deliver(Needs::default(), true, undoable).await
@@ -226,7 +233,7 @@ fn write_until_closed(
 ) -> sql::Result<()> {
     let mut memory = Memory::new(db)?;
     let mut sweep_at = ground.clock.now();
-    let mut waiting = Waiting { jobs, put_off: VecDeque::new() };
+    let mut waiting = Waiting { jobs, put_off: VecDeque::new(), can_join: true };
     loop {
         let in_trouble = trouble.get().is_some();
         let patience = if in_trouble { PROBE_MS } else { SWEEP_MS.cast_unsigned() };
@@ -251,6 +258,8 @@ struct Waiting<'a> {
     jobs: &'a Receiver<Box<dyn WriteJob>>,
     /// They wanted to join a transaction that was under way, and could not.
     put_off: VecDeque<Box<dyn WriteJob>>,
+    /// Until the database says that it cannot.
+    can_join: bool,
 }
 
 impl Waiting<'_> {
@@ -444,7 +453,7 @@ impl Writing<'_, '_> {
 
     /// Adds what came while others had the locks: otherwise it would have to wait for all of them once more.
     fn let_join(&mut self, jobs: &mut Jobs) -> sql::Result<()> {
-        if !self.books.db.is_shared() {
+        if !self.books.db.is_shared() || !self.waiting.can_join {
             return Ok(());
         }
         let late = self.waiting.present(BATCH_MAX.saturating_sub(jobs.len()));
@@ -460,7 +469,15 @@ impl Writing<'_, '_> {
         }
         jobs.append(&mut joining);
         self.waiting.put_off(others);
-        joined.map(drop)
+        match joined {
+            // A database that does not know locks which are only taken where they are free: each batch by itself, then.
+            Err(error) if error.kind == SqlErrorKind::Other => {
+                tracing::warn!(%error, "requests do not join transactions that are under way");
+                self.waiting.can_join = false;
+                Err(SqlError { kind: SqlErrorKind::Contended, ..error })
+            }
+            joined => joined.map(drop),
+        }
     }
 
     /// Undoes a failed transaction and forgets what was remembered of it.

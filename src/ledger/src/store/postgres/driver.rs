@@ -251,7 +251,11 @@ impl Sql for Postgres {
             let commit = sent(async { connection.session.commit().await }).await;
             let written = writes.answers().await.map(drop);
             let committed = answer(commit).await;
-            written.and(committed).map_err(ambiguous)
+            match written {
+                // The server said what was wrong with one of them, and has undone all.
+                Err(failure) if failure.error.kind == SqlErrorKind::Contended => Err(failure),
+                written => written.and(committed).map_err(ambiguous),
+            }
         });
         if is_ended.get() {
             self.transaction.set(Transaction::None);
