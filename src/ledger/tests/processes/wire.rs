@@ -83,11 +83,17 @@ fn asks(mut from: TcpStream, mut to: UnixStream, trap: &Mutex<Option<Trap>>, mut
     let _ = from.shutdown(Shutdown::Both);
 }
 
-/// Nothing is on its way to the ledger when it sends COMMIT, so that the next that comes is the answer to it.
+/// Once it is mute, nothing of what comes arrives. Writes are answered before the COMMIT that was sent with them: only when that is
+/// answered, too, it was carried out.
 fn answers(mut from: UnixStream, mut to: TcpStream, mute: &AtomicBool) {
-    let mut buffer = [0; 4096];
+    let (mut buffer, mut lost) = ([0; 4096], Vec::new());
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if mute.load(Ordering::SeqCst) || to.write_all(&buffer[..length]).is_err() {
+        if mute.load(Ordering::SeqCst) {
+            lost.extend_from_slice(&buffer[..length]);
+            if find(&lost, b"COMMIT\0").is_some() {
+                break;
+            }
+        } else if to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }
@@ -95,12 +101,16 @@ fn answers(mut from: UnixStream, mut to: TcpStream, mute: &AtomicBool) {
     let _ = from.shutdown(Shutdown::Both);
 }
 
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
 /// Whether the trap closes on what a ledger sent on one connection since the last COMMIT.
 fn trapped(trap: &Mutex<Option<Trap>>, sent: &mut Vec<u8>) -> Option<Break> {
-    let find = |what: &[u8]| sent.windows(what.len()).position(|window| window == what);
-    let commit = find(b"COMMIT\0")?;
+    let commit = find(sent, b"COMMIT\0")?;
     let mut trap = trap.lock().unwrap();
-    let is_ours = trap.as_ref().is_some_and(|trap| find(&trap.what).is_some_and(|place| place < commit));
+    let is_ours =
+        trap.as_ref().is_some_and(|trap| find(sent, &trap.what).is_some_and(|place| place < commit));
     sent.clear();
     trap.take_if(|_| is_ours).map(|trap| trap.place)
 }
