@@ -122,7 +122,7 @@ impl<'a> Rows<'a> {
         Ok(Self {
             account: connection.prepare(
                 r#"INSERT INTO account (account, kind, id, organization, team, "user", created_by, created_at, updated_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'bench', 0, 0)"#,
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'bench', unixepoch() * 1000, unixepoch() * 1000)"#,
             )?,
             limit: connection.prepare(
                 r#"INSERT INTO budget_limit (account, "window", amount, duration, main, observe) VALUES (?1, ?2, ?3, ?4, 1, 0)"#,
