@@ -86,7 +86,7 @@ impl Books<'_> {
         let mut next = || answers.next().ok_or_else(|| corrupt("answer"));
         for row in next()? {
             let (number, balance) = Balance::of(&row)?;
-            if self.is_locked_account(balance.account) && !self.memory.knows(number) {
+            if self.is_locked_account(balance.account) {
                 self.remember_balance(number, balance);
             }
         }
@@ -99,9 +99,7 @@ impl Books<'_> {
             let rows = next()?;
             if let Some(row) = rows.first().filter(|_| self.is_still(place)) {
                 let (number, balance) = Balance::of(row)?;
-                if !self.memory.knows(number) {
-                    self.remember_balance(number, balance);
-                }
+                self.remember_balance(number, balance);
                 let current = Current { revision: place.revision, period: place.period, balance: number };
                 self.memory.current.insert((place.account, place.index), current);
             }
@@ -115,9 +113,7 @@ impl Books<'_> {
             for row in &rows {
                 let (number, balance) = Balance::of(row)?;
                 buckets.push((balance.start, number));
-                if !self.memory.knows(number) {
-                    self.remember_balance(number, balance);
-                }
+                self.remember_balance(number, balance);
             }
             self.memory.buckets.insert((place.account, place.index), buckets);
         }
@@ -125,7 +121,7 @@ impl Books<'_> {
     }
 
     fn is_locked_account(&self, account: i64) -> bool {
-        self.memory.locked.accounts.contains_key(&account)
+        self.memory.locked.contains_key(&account)
     }
 
     fn is_still(&self, place: &Place) -> bool {

@@ -52,13 +52,6 @@ impl Needs {
     }
 }
 
-/// What was locked and read for this transaction.
-#[derive(Debug, Default)]
-pub(super) struct Locked {
-    /// The accounts, with their revisions.
-    pub(super) accounts: HashMap<i64, i64>,
-}
-
 /// Rows of holds and of voids that came before theirs.
 struct OfHolds {
     holds: Vec<Row>,
@@ -219,7 +212,7 @@ impl Books<'_> {
         revisions: &HashMap<i64, i64>,
         digests: &BTreeSet<KeyDigest>,
     ) -> sql::Result<bool> {
-        self.memory.locked.accounts.extend(revisions);
+        self.memory.locked.extend(revisions);
         Ok(self.memory.forget_older(revisions, digests))
     }
 
@@ -264,9 +257,9 @@ impl Books<'_> {
     fn is_locked(&self, id: &HoldId) -> bool {
         let Some(hold) = self.memory.open(id) else { return true };
         let owner = |balance| self.memory.owners.get(balance);
-        hold.balances.iter().all(|balance| {
-            owner(balance).is_some_and(|owner| self.memory.locked.accounts.contains_key(owner))
-        })
+        hold.balances
+            .iter()
+            .all(|balance| owner(balance).is_some_and(|owner| self.memory.locked.contains_key(owner)))
     }
 
     /// Which of these messages, that came while the locks were waited for, share the transaction: where all that they charge is
@@ -279,7 +272,7 @@ impl Books<'_> {
         for (needs, _) in late.iter().zip(&known).filter(|(_, known)| **known) {
             self.add_accounts(needs, &mut accounts)?;
         }
-        accounts.retain(|account| !self.memory.locked.accounts.contains_key(account));
+        accounts.retain(|account| !self.memory.locked.contains_key(account));
         let candidates = || late.iter().zip(&known).filter(|(_, known)| **known).map(|(needs, _)| *needs);
         let ids: BTreeSet<HoldId> = candidates().flat_map(|needs| &needs.holds).copied().collect();
         let ids = ids.into_iter().filter(|id| !self.memory.was_looked_for(id)).collect();
@@ -320,7 +313,7 @@ impl Books<'_> {
         }
         let mut accounts = BTreeSet::new();
         self.add_accounts(needs, &mut accounts)?;
-        let locked = &self.memory.locked.accounts;
+        let locked = &self.memory.locked;
         let keys = needs.keys.iter().filter_map(|digest| self.memory.known_key(digest));
         let is_present = |key: &Arc<Key>| {
             key.accounts.iter().all(|(account, revision)| locked.get(account) == Some(revision))

@@ -6,7 +6,6 @@ use super::balance::{Balance, CHANGE_BALANCE, NewBalance};
 use super::charges::TagAccounts;
 use super::code::{Failure, corrupt, instant};
 use super::keys::{Charged, Key, load_charged, load_keys};
-use super::locking::Locked;
 use super::prices::Prices;
 use super::rates::Rating;
 use super::rows::HoldRow;
@@ -102,8 +101,8 @@ pub(super) struct Memory {
     numbers: Numbers,
     /// What is still to be written; where others write, too: then it is sent at once.
     writes: Writes,
-    /// Accounts that are locked by this transaction; where others write, too.
-    pub(super) locked: Locked,
+    /// Accounts that are locked by this transaction, with their revisions; where others write, too.
+    pub(super) locked: HashMap<i64, i64>,
 }
 
 /// The balance of a count, as long as the account's counts are those of this revision.
@@ -195,7 +194,7 @@ impl Memory {
             owners: HashMap::new(),
             numbers,
             writes: Writes::default(),
-            locked: Locked::default(),
+            locked: HashMap::new(),
         }
     }
 
@@ -250,7 +249,7 @@ impl Memory {
         self.tombstones.clear();
         self.changed.clear();
         self.writes.clear();
-        self.locked = Locked::default();
+        self.locked.clear();
     }
 
     /// Forgets those of these accounts that are not on these revisions any more, and these keys where they charge such; says whether
@@ -515,10 +514,10 @@ impl Books<'_> {
         self.memory.balances.get_mut(&balance).ok_or_else(|| corrupt("balance"))
     }
 
-    /// Remembers a balance that was just read.
+    /// Remembers a balance that was just read; what this transaction has made of it stands.
     pub(super) fn remember_balance(&mut self, id: i64, balance: Balance) {
         self.memory.owners.insert(id, balance.account);
-        self.memory.balances.insert(id, balance);
+        self.memory.balances.entry(id).or_insert(balance);
     }
 
     /// Changes balances, all or none.
