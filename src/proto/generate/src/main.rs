@@ -4,7 +4,8 @@
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // Of this run, which cargo says: clones may share a target folder, and with it a program that another one has built.
+    let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..");
     let includes = root.join("proto");
     let services = ["ledger", "admin"].map(|name| includes.join(format!("tollgate/ledger/v1/{name}.proto")));
     let files = protox::compile(services, [&includes])?;
