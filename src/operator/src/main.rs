@@ -1,0 +1,3 @@
+//! `tollgate-operator`.
+
+fn main() {}
