@@ -1,1 +1,4 @@
 //! The operator: what custom resources say becomes what the ledger holds, and how the ledger stands comes back as their status.
+
+pub mod plan;
+pub mod resources;

@@ -1,0 +1,165 @@
+//! What the operator knows of the ledger, and how it comes to know: by what the ledger tells of accounts, and by what it answered.
+
+use super::Account;
+use std::collections::BTreeMap;
+use tollgate_domain::account::AccountName;
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::time::Timestamp;
+use tollgate_domain::window::Window;
+
+/// How accounts stand, and what was said of them last. The default is that of an operator that has just started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// The ledger has told how every account stands, and can be asked.
+    pub synced: bool,
+    /// Since when it is not so; `None` before the first attempt.
+    pub away_since: Option<Timestamp>,
+    /// How accounts stand, the deleted ones, too.
+    pub standings: BTreeMap<AccountName, Standing>,
+    /// What was asked for last, and what came of it. The operator's memory: it is empty after a start, and everything is asked for anew.
+    pub applied: BTreeMap<AccountName, Applied>,
+}
+
+/// How an account stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Who manages it.
+    pub managed_by: String,
+    /// For whom.
+    pub owner_scope: String,
+    /// Rises with every change of what is said of it.
+    pub revision: u64,
+    /// It does not exist any more.
+    pub deleted: bool,
+    /// Its requests are refused.
+    pub blocked: bool,
+    /// How its limits stand.
+    pub limits: Vec<LimitStanding>,
+    /// Spent over its life.
+    pub posted: Nanodollars,
+    /// Set aside now.
+    pub pending: Nanodollars,
+    /// When a request last charged it.
+    pub last_used_at: Option<Timestamp>,
+    /// Nothing is left on a limit that refuses.
+    pub exhausted: bool,
+}
+
+/// How a limit stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitStanding {
+    /// In which span; `None`: one that no custom resource can name.
+    pub window: Option<Window>,
+    /// Of which model alone.
+    pub model: Option<String>,
+    /// Only warns.
+    pub soft: bool,
+    /// How much.
+    pub amount: Nanodollars,
+    /// When the present span began.
+    pub starts_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Option<Timestamp>,
+    /// Spent in it.
+    pub posted: Nanodollars,
+    /// Set aside in it.
+    pub pending: Nanodollars,
+}
+
+/// What was asked for, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// As it was asked for.
+    pub account: Account,
+    /// What the ledger said.
+    pub outcome: Outcome,
+}
+
+/// What the ledger said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is so.
+    Applied {
+        /// As of this revision.
+        revision: u64,
+    },
+    /// It is left as it was.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// When it was last asked for.
+        at: Timestamp,
+        /// How often it was asked for and refused.
+        attempts: u32,
+    },
+}
+
+/// Why the ledger left an account as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of reason.
+    pub reason: RefusalReason,
+    /// The field's path in the account.
+    pub field: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What kind of reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// What can never be.
+    Invalid,
+    /// Somebody else has it.
+    Conflict,
+    /// It belongs to an account that does not exist.
+    NotFound,
+}
+
+impl Ledger {
+    /// The stream of changes has begun, and everything is to come anew (`restarted`): what was known is of other books.
+    pub fn restart(&mut self) {
+        self.synced = false;
+        self.standings.clear();
+        self.applied.clear();
+    }
+
+    /// Everything has been told: this is how things stand.
+    pub fn sync(&mut self) {
+        self.synced = true;
+        self.away_since = None;
+    }
+
+    /// It does not answer. The first moment counts.
+    pub fn lose(&mut self, now: Timestamp) {
+        self.synced = false;
+        self.away_since.get_or_insert(now);
+    }
+
+    /// An account was told.
+    pub fn tell(&mut self, name: AccountName, standing: Standing) {
+        self.standings.insert(name, standing);
+    }
+
+    /// An account was asked for, and this is the answer.
+    pub fn answer(&mut self, account: Account, answer: Result<u64, Refusal>, now: Timestamp) {
+        let name = account.name.clone();
+        let before = self.applied.get(&name).filter(|before| before.account == account);
+        let outcome = match (answer, before.map(|before| &before.outcome)) {
+            (Ok(revision), _) => Outcome::Applied { revision },
+            (Err(refusal), Some(Outcome::Refused { attempts, .. })) => {
+                Outcome::Refused { refusal, at: now, attempts: attempts.saturating_add(1) }
+            }
+            (Err(refusal), _) => Outcome::Refused { refusal, at: now, attempts: 1 },
+        };
+        self.applied.insert(name, Applied { account, outcome });
+    }
+
+    /// An account was deleted, or there was none.
+    pub fn answer_deleted(&mut self, name: &AccountName) {
+        self.applied.remove(name);
+        if let Some(standing) = self.standings.get_mut(name) {
+            standing.deleted = true;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The snapshot that a plan is made from.
+
+use super::{KeySecret, Ledger};
+use crate::resources::{Budget, Organization, Team, User, VirtualKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// A namespace and a name in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// `name` in `namespace`.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Everything that a plan looks at. It must be whole: an object that is missing here is taken for one that does not exist.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Every organization.
+    pub organizations: BTreeMap<ObjectName, Arc<Organization>>,
+    /// Every team.
+    pub teams: BTreeMap<ObjectName, Arc<Team>>,
+    /// Every user.
+    pub users: BTreeMap<ObjectName, Arc<User>>,
+    /// Every virtual key.
+    pub virtual_keys: BTreeMap<ObjectName, Arc<VirtualKey>>,
+    /// Every budget.
+    pub budgets: BTreeMap<ObjectName, Arc<Budget>>,
+    /// The labels of every namespace.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Secrets that hold keys, and those that are in the way of one.
+    pub secrets: BTreeMap<ObjectName, KeySecret>,
+    /// What is known of the ledger.
+    pub ledger: Ledger,
+}
+
+/// What the installation says, which is the same for all objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The first part of every account's id, so that several clusters can share a ledger.
+    pub cluster: String,
+    /// Where the installation is.
+    pub release_namespace: String,
+    /// Where, besides, organizations, teams, users and budgets count.
+    pub platform_namespaces: BTreeSet<String>,
+    /// Where requests go, unless a key says another place: without a path of any API.
+    pub base_url: String,
+    /// The certificates by which a client knows that place, where it must be told.
+    pub ca_bundle: Option<String>,
+}
+
+impl Settings {
+    /// Whether who writes objects in `namespace` speaks for the platform.
+    pub fn is_platform(&self, namespace: &str) -> bool {
+        namespace == self.release_namespace || self.platform_namespaces.contains(namespace)
+    }
+}
