@@ -40,8 +40,16 @@ pub(crate) struct Command {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(&'static str, String)>,
-    /// Where it writes what it has to say.
-    pub(crate) log: PathBuf,
+    /// The file for what it has to say; `None`: it speaks where this program does.
+    pub(crate) log: Option<PathBuf>,
+}
+
+impl Command {
+    fn output(&self) -> io::Result<(Stdio, Stdio)> {
+        let Some(log) = &self.log else { return Ok((Stdio::inherit(), Stdio::inherit())) };
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        Ok((log.try_clone()?.into(), log.into()))
+    }
 }
 
 /// A part that runs.
@@ -101,7 +109,7 @@ impl Part {
 }
 
 fn spawn(command: &Command) -> io::Result<Child> {
-    let log = OpenOptions::new().create(true).append(true).open(&command.log)?;
+    let (stdout, stderr) = command.output()?;
     let own = std::env::current_exe()?;
     tokio::process::Command::new(own)
         .arg(SUBCOMMAND)
@@ -112,8 +120,8 @@ fn spawn(command: &Command) -> io::Result<Child> {
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .envs(command.environment.iter().map(|(name, value)| (*name, value.as_str())))
         .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
+        .stdout(stdout)
+        .stderr(stderr)
         // A Ctrl-C in the terminal is for the supervisor alone: it stops the parts in their order.
         .process_group(0)
         .kill_on_drop(true)

@@ -1,6 +1,7 @@
 //! Envoy's admin interface, on its Unix socket.
 
 use crate::http;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ pub(crate) struct Load {
 }
 
 /// Envoy's admin interface.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct EnvoyAdmin {
     pub(crate) socket: PathBuf,
 }
@@ -31,6 +32,24 @@ impl EnvoyAdmin {
         self.post("/drain_listeners").await
     }
 
+    /// Whether it serves: its configuration is loaded, its listeners are open.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let Ok(request) = http::request("GET", "/ready") else { return false };
+        matches!(http::to_socket(&self.socket, request).await, Ok((200, _)))
+    }
+
+    /// Whether its main thread answers.
+    pub(crate) async fn is_alive(&self) -> bool {
+        let Ok(request) = http::request("GET", "/ready") else { return false };
+        http::to_socket(&self.socket, request).await.is_ok()
+    }
+
+    /// Everything it counts, in Prometheus' format.
+    pub(crate) async fn metrics(&self) -> io::Result<Bytes> {
+        let request = http::request("GET", "/stats/prometheus?usedonly")?;
+        Ok(http::to_socket(&self.socket, request).await?.1)
+    }
+
     async fn post(&self, path: &str) -> io::Result<()> {
         http::to_socket(&self.socket, http::request("POST", path)?).await.map(|_| ())
     }
@@ -43,6 +62,9 @@ impl EnvoyAdmin {
     }
 }
 
+/// What the shipped configurations call their listener.
+const LISTENERS: [&str; 2] = ["ingress", "sidecar"];
+
 fn parse_load(stats: &str) -> Load {
     let values: HashMap<&str, u64> = stats
         .lines()
@@ -52,8 +74,9 @@ fn parse_load(stats: &str) -> Load {
     // One of each worker's filter.
     let sum_of =
         |part: &str| values.iter().filter(|(name, _)| name.contains(part)).map(|(_, value)| value).sum();
+    let open = |listener| values.get(format!("http.{listener}.downstream_rq_active").as_str()).copied();
     Load {
-        requests: values.get("http.ingress.downstream_rq_active").copied().unwrap_or(0),
+        requests: LISTENERS.into_iter().filter_map(open).sum(),
         reports: sum_of(".tollgate.reports_unconfirmed."),
     }
 }
@@ -67,6 +90,7 @@ mod tests {
         let stats = "http.admin.downstream_rq_active: 1\nhttp.ingress.downstream_rq_active: 2\n\
             wasmcustom.tollgate.reports_unconfirmed.0a: 3\nwasmcustom.tollgate.reports_unconfirmed.0b: 1\nx: No recorded values\n";
         assert_eq!(parse_load(stats), Load { requests: 2, reports: 4 });
+        assert_eq!(parse_load("http.sidecar.downstream_rq_active: 1\n"), Load { requests: 1, reports: 0 });
         assert_eq!(parse_load(""), Load { requests: 0, reports: 0 });
     }
 }

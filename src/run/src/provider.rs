@@ -1,10 +1,12 @@
 //! Providers, and where their traffic goes.
 
+use serde::Deserialize;
 use std::fmt;
 use std::str::FromStr;
 
 /// A provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Provider {
     Anthropic,
     OpenAi,
@@ -60,7 +62,8 @@ impl Provider {
 }
 
 /// An address of a provider: `http` or `https`, a host, a port, and perhaps the beginning of a path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Url {
     pub(crate) tls: bool,
     pub(crate) host: String,
@@ -80,6 +83,14 @@ impl Url {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", if self.tls { "https" } else { "http" }, self.authority(), self.path)
+    }
+}
+
+impl TryFrom<String> for Url {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|why| format!("{text} {why}"))
     }
 }
 

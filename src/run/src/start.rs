@@ -2,16 +2,18 @@
 
 use crate::child::{Command, Part};
 use crate::drain;
+use crate::envoy;
 use crate::envoy_admin::EnvoyAdmin;
+use crate::files::{self, FileError, absolute, make_folder, write_private};
 use crate::http;
 use crate::provider::{Provider, Url};
-use crate::render::{self, Rendering};
+use crate::render::{self, Filter, Listener, Peer, Rendering};
 use crate::settings::{Given, Settings};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,8 +22,8 @@ use tokio::time::{Instant, sleep};
 /// Why it does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
-    #[error("{0}: {1}")]
-    File(PathBuf, io::Error),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -34,6 +36,7 @@ pub(crate) enum StartError {
     Broken { name: &'static str, log: PathBuf, tail: String },
 }
 
+const LOOPBACK: &str = "127.0.0.1";
 /// Long enough for Envoy to compile the filter on a busy machine.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(25);
@@ -114,19 +117,15 @@ async fn start(settings: &Settings) -> Result<Whole, StartError> {
         wait_for(&mut parts, 1, ports.mock, "/healthz").await?;
     }
     let socket = write_configuration(settings, &folders, &ports, &upstreams)?;
-    parts.push(Part::start(envoy_command(settings, &folders))?);
+    let log = Some(folders.log.join("envoy.log"));
+    let config = folders.run.join("envoy.json");
+    parts.push(Part::start(envoy::command(&settings.envoy, config, settings.concurrency, log))?);
     let last = parts.len() - 1;
     wait_for(&mut parts, last, settings.port, "/api/hello").await?;
     for upstream in &upstreams {
         upstream.print();
     }
     Ok(Whole { parts, envoy: EnvoyAdmin { socket } })
-}
-
-/// A folder for nobody else's eyes.
-fn make_folder(folder: &Path) -> Result<(), StartError> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| StartError::File(folder.to_owned(), error))
 }
 
 /// Where Linux does not look for ports of outgoing connections. A part that is started again needs its port again, and must
@@ -176,7 +175,7 @@ fn ledger_command(settings: &Settings, folders: &Folders, ports: &Ports) -> Comm
         program: settings.binaries.join("tollgate-ledger"),
         arguments,
         environment,
-        log: folders.log.join("ledger.log"),
+        log: Some(folders.log.join("ledger.log")),
     }
 }
 
@@ -186,35 +185,7 @@ fn mock_command(settings: &Settings, folders: &Folders, ports: &Ports) -> Comman
         program: settings.binaries.join("tollgate-mock-provider"),
         arguments: vec!["--listen".into(), format!("127.0.0.1:{}", ports.mock).into()],
         environment: Vec::new(),
-        log: folders.log.join("mock-provider.log"),
-    }
-}
-
-fn envoy_command(settings: &Settings, folders: &Folders) -> Command {
-    let mut arguments: Vec<std::ffi::OsString> = vec![
-        "-c".into(),
-        folders.run.join("envoy.json").into(),
-        "--disable-hot-restart".into(),
-        "--log-level".into(),
-        "warning".into(),
-        // Whoever looks at the log wants what has just happened; Envoy's default is ten seconds.
-        "--file-flush-interval-msec".into(),
-        "1000".into(),
-        // Once it is told to drain, every answer tells its client to go.
-        "--drain-time-s".into(),
-        "2".into(),
-        "--drain-strategy".into(),
-        "immediate".into(),
-    ];
-    if let Some(concurrency) = settings.concurrency {
-        arguments.extend(["--concurrency".into(), concurrency.to_string().into()]);
-    }
-    Command {
-        name: "envoy",
-        program: settings.envoy.clone(),
-        arguments,
-        environment: Vec::new(),
-        log: folders.log.join("envoy.log"),
+        log: Some(folders.log.join("mock-provider.log")),
     }
 }
 
@@ -288,31 +259,31 @@ fn write_configuration(
 ) -> Result<PathBuf, StartError> {
     let secrets = absolute(&folders.run.join("secrets"))?;
     let socket = admin_socket(&folders.run)?;
-    let yaml = fs::read_to_string(&settings.envoy_config)
-        .map_err(|error| StartError::File(settings.envoy_config.clone(), error))?;
+    let yaml = files::read(&settings.envoy_config)?;
     let addresses: Vec<_> =
         upstreams.iter().map(|upstream| (upstream.provider, upstream.url.clone())).collect();
     let authorities = authorities(settings);
     let config = render::render(
         &yaml,
         &Rendering {
-            port: settings.port,
-            ledger_port: ports.ledger,
-            admin_port: ports.admin,
+            listener: Listener { address: LOOPBACK, port: settings.port, tls: false },
             admin_socket: &socket,
-            filter: &absolute(&settings.filter)?,
             secrets: &secrets,
-            filter_settings: &settings.filter_settings,
+            heap_bytes_max: None,
+            virtual_key: false,
+            filter: Filter { code: &absolute(&settings.filter)?, settings: &settings.filter_settings },
+            ledger: Peer { host: LOOPBACK, port: ports.ledger, tls: None },
+            admin: Some(Peer { host: LOOPBACK, port: ports.admin, tls: None }),
             authorities: authorities.as_deref(),
             upstreams: &addresses,
         },
     )?;
     let keys: Vec<_> = upstreams.iter().map(|upstream| (upstream.provider, upstream.key.clone())).collect();
     make_folder(&secrets)?;
-    for (name, file) in render::secrets(&keys) {
-        write_secret(&secrets.join(name), &file.to_string())?;
+    for (name, file) in render::provider_secrets(&keys) {
+        write_private(&secrets.join(name), &file.to_string())?;
     }
-    write_secret(&folders.run.join("envoy.json"), &config.to_string())?;
+    write_private(&folders.run.join("envoy.json"), &config.to_string())?;
     Ok(socket)
 }
 
@@ -330,10 +301,6 @@ fn authorities(settings: &Settings) -> Option<PathBuf> {
     settings.authorities.clone().or_else(system)
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, StartError> {
-    std::path::absolute(path).map_err(|error| StartError::File(path.to_owned(), error))
-}
-
 /// Paths of sockets are short: 108 bytes. A data folder that lies deep gets its socket in the folder for temporary files.
 fn admin_socket(run: &Path) -> Result<PathBuf, StartError> {
     let socket = absolute(&run.join("envoy.sock"))?;
@@ -344,22 +311,8 @@ fn admin_socket(run: &Path) -> Result<PathBuf, StartError> {
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let folder = std::env::temp_dir().join(format!("tollgate-{name}"));
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| StartError::File(folder.clone(), error))?;
+    fs::DirBuilder::new().mode(0o700).create(&folder).map_err(files::at(&folder))?;
     Ok(folder.join("envoy.sock"))
-}
-
-fn write_secret(path: &Path, text: &str) -> Result<(), StartError> {
-    let failed = |error| StartError::File(path.to_owned(), error);
-    // A file that is there keeps its mode; it has to be new.
-    if path.exists() {
-        fs::remove_file(path).map_err(failed)?;
-    }
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)
 }
 
 /// Waits until a part serves.
@@ -376,7 +329,7 @@ async fn wait_for(parts: &mut [Part], index: usize, port: u16, path: &str) -> Re
         }
         Ok(false)
     };
-    let (name, log) = (part.command.name, part.command.log.clone());
+    let (name, log) = (part.command.name, part.command.log.clone().unwrap_or_default());
     let ready = tokio::select! {
         ready = answers => ready?,
         _ = part.ended() => false,
@@ -406,7 +359,7 @@ impl Whole {
             match part.restart().await {
                 Ok(true) => {}
                 Ok(false) => {
-                    let (name, log) = (part.command.name, part.command.log.clone());
+                    let (name, log) = (part.command.name, part.command.log.clone().unwrap_or_default());
                     return StartError::Broken { name, tail: tail(&log), log };
                 }
                 Err(error) => return error.into(),

@@ -1,26 +1,79 @@
 //! From the configuration that the project ships to the one that Envoy runs: values are replaced in the tree, text never.
 
+pub(crate) mod tls;
+mod upstream;
+
 use crate::provider::{Provider, Url};
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::path::Path;
 
-/// What differs from the shipped configuration.
+/// What differs from the shipped configuration of a gateway with the filter.
 #[derive(Debug)]
 pub(crate) struct Rendering<'a> {
-    pub(crate) port: u16,
-    pub(crate) ledger_port: u16,
-    pub(crate) admin_port: u16,
+    pub(crate) listener: Listener<'a>,
     pub(crate) admin_socket: &'a Path,
-    pub(crate) filter: &'a Path,
-    /// The folder of the files of [`secrets`].
+    /// The folder of the files of secrets.
     pub(crate) secrets: &'a Path,
-    /// Settings of the filter beside its providers.
-    pub(crate) filter_settings: &'a serde_json::Map<String, Value>,
+    /// Beyond it requests are refused; `None`: as shipped.
+    pub(crate) heap_bytes_max: Option<u64>,
+    /// The secret [`VIRTUAL_KEY`] takes the place of whatever the agent sends.
+    pub(crate) virtual_key: bool,
+    pub(crate) filter: Filter<'a>,
+    pub(crate) ledger: Peer<'a>,
+    /// The admin API, where it is served on the same port.
+    pub(crate) admin: Option<Peer<'a>>,
     /// The certificate authorities of this machine, where they are not at the configuration's place.
     pub(crate) authorities: Option<&'a Path>,
     /// Where each provider is; `None`: at its own address.
     pub(crate) upstreams: &'a [(Provider, Option<Url>)],
 }
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listener<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) port: u16,
+    /// By TLS, with the secret [`LISTENER`].
+    pub(crate) tls: bool,
+}
+
+/// The filter, and its settings beside its providers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter<'a> {
+    pub(crate) code: &'a Path,
+    pub(crate) settings: &'a serde_json::Map<String, Value>,
+}
+
+/// One of our own parts on the other side of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) tls: Option<tls::Upstream<'a>>,
+}
+
+/// What differs from the shipped configuration of a sidecar that only says who asks.
+#[derive(Debug)]
+pub(crate) struct Identity<'a> {
+    pub(crate) listener: Listener<'a>,
+    pub(crate) admin_socket: &'a Path,
+    pub(crate) secrets: &'a Path,
+    pub(crate) heap_bytes_max: Option<u64>,
+    /// The ingress.
+    pub(crate) upstream: Peer<'a>,
+    /// What stands in the `host` header.
+    pub(crate) authority: &'a str,
+}
+
+/// The secret of a listener's certificate.
+pub(crate) const LISTENER: &str = "listener";
+/// The secret of a sidecar's virtual key.
+pub(crate) const VIRTUAL_KEY: &str = "virtual-key";
+/// Clusters of our own parts.
+const LEDGER: &str = "ledger";
+const ADMIN: &str = "ledger-admin";
+const INGRESS: &str = "ingress";
 
 /// A shipped configuration without something that it must have.
 #[derive(Debug, thiserror::Error)]
@@ -42,33 +95,92 @@ const ROUTES: &str = "/route_config/virtual_hosts/0/routes";
 const ADMIN_PREFIXES: [&str; 8] =
     ["/key/", "/team/", "/user/", "/organization/", "/tag/", "/budget/", "/spend/", "/health/"];
 
-/// Renders the configuration.
+/// Renders the configuration of a gateway with the filter.
 pub(crate) fn render(yaml: &str, rendering: &Rendering<'_>) -> Result<Value, RenderError> {
     let mut config: Value = serde_yaml_ng::from_str(yaml)?;
-    let port = "/static_resources/listeners/0/address/socket_address/port_value";
-    set(&mut config, port, json!(rendering.port))?;
-    set(&mut config, "/admin/address/pipe/path", path(rendering.admin_socket))?;
+    let secrets = rendering.secrets;
+    render_place(&mut config, &rendering.listener, rendering.admin_socket, secrets)?;
+    render_heap(&mut config, rendering.heap_bytes_max)?;
     render_filter(&mut config, rendering)?;
-    let admin = admin_routes();
-    let routes = list(&mut config, &format!("{MANAGER}{ROUTES}"))?;
-    routes.splice(0..0, admin);
-    let clusters = list(&mut config, "/static_resources/clusters")?;
-    let ledger = named(clusters, "ledger")?;
-    set(ledger, &format!("{ENDPOINT}/port_value"), json!(rendering.ledger_port))?;
-    clusters.push(admin_cluster(rendering.admin_port));
+    if rendering.virtual_key {
+        render_virtual_key(&mut config, secrets)?;
+    }
+    let ledger = named(list(&mut config, "/static_resources/clusters")?, LEDGER)?;
+    render_peer(ledger, &rendering.ledger, secrets)?;
+    if let Some(admin) = &rendering.admin {
+        let routes = list(&mut config, &format!("{MANAGER}{ROUTES}"))?;
+        routes.splice(0..0, admin_routes());
+        let mut cluster = admin_cluster();
+        render_peer(&mut cluster, admin, secrets)?;
+        list(&mut config, "/static_resources/clusters")?.push(cluster);
+    }
     for provider in Provider::ALL {
         match rendering.upstreams.iter().find(|(other, _)| *other == provider) {
-            Some((_, url)) => render_upstream(
-                &mut config,
-                provider,
-                url.as_ref(),
-                rendering.secrets,
-                rendering.authorities,
-            )?,
-            None => remove_upstream(&mut config, provider)?,
+            Some((_, url)) => {
+                upstream::render(&mut config, provider, url.as_ref(), secrets, rendering.authorities)?;
+            }
+            None => upstream::remove(&mut config, provider)?,
         }
     }
     Ok(config)
+}
+
+/// Renders the configuration of a sidecar that only says who asks.
+pub(crate) fn render_identity(yaml: &str, identity: &Identity<'_>) -> Result<Value, RenderError> {
+    let mut config: Value = serde_yaml_ng::from_str(yaml)?;
+    render_place(&mut config, &identity.listener, identity.admin_socket, identity.secrets)?;
+    render_heap(&mut config, identity.heap_bytes_max)?;
+    render_virtual_key(&mut config, identity.secrets)?;
+    let cluster = named(list(&mut config, "/static_resources/clusters")?, INGRESS)?;
+    render_peer(cluster, &identity.upstream, identity.secrets)?;
+    let route = named(list(&mut config, &format!("{MANAGER}{ROUTES}"))?, INGRESS)?;
+    set(route, "/route/host_rewrite_literal", json!(identity.authority))?;
+    Ok(config)
+}
+
+/// Leads to the file of the virtual key, in a configuration that puts one in.
+fn render_virtual_key(config: &mut Value, secrets: &Path) -> Result<(), RenderError> {
+    let filter = named(list(config, &format!("{MANAGER}/http_filters"))?, VIRTUAL_KEY)?;
+    let place = "/typed_config/credential/typed_config/credential/sds_config/path_config_source/path";
+    set(filter, place, path(&secrets.join(tls::file(VIRTUAL_KEY))))
+}
+
+fn render_place(
+    config: &mut Value,
+    listener: &Listener<'_>,
+    admin_socket: &Path,
+    secrets: &Path,
+) -> Result<(), RenderError> {
+    let socket = "/static_resources/listeners/0/address/socket_address";
+    set(config, &format!("{socket}/address"), json!(listener.address))?;
+    set(config, &format!("{socket}/port_value"), json!(listener.port))?;
+    if listener.tls {
+        let chain = "/static_resources/listeners/0/filter_chains/0";
+        let chain = config.pointer_mut(chain).ok_or_else(|| missing(chain))?;
+        chain["transport_socket"] = tls::downstream(secrets, LISTENER);
+    }
+    set(config, "/admin/address/pipe/path", path(admin_socket))
+}
+
+fn render_heap(config: &mut Value, bytes_max: Option<u64>) -> Result<(), RenderError> {
+    let Some(bytes_max) = bytes_max else { return Ok(()) };
+    let heap = "envoy.resource_monitors.fixed_heap";
+    let monitor = named(list(config, "/overload_manager/resource_monitors")?, heap)?;
+    set(monitor, "/typed_config/max_heap_size_bytes", json!(bytes_max))
+}
+
+/// Leads a cluster to one of our own parts. An address that is a name is looked up.
+fn render_peer(cluster: &mut Value, peer: &Peer<'_>, secrets: &Path) -> Result<(), RenderError> {
+    set(cluster, &format!("{ENDPOINT}/address"), json!(peer.host))?;
+    set(cluster, &format!("{ENDPOINT}/port_value"), json!(peer.port))?;
+    if peer.host.parse::<IpAddr>().is_err() {
+        set(cluster, "/type", json!("STRICT_DNS"))?;
+        cluster["dns_lookup_family"] = json!("V4_PREFERRED");
+    }
+    if let Some(other) = &peer.tls {
+        cluster["transport_socket"] = tls::upstream(secrets, other);
+    }
+    Ok(())
 }
 
 fn path(path: &Path) -> Value {
@@ -91,10 +203,10 @@ fn named<'a>(list: &'a mut [Value], name: &str) -> Result<&'a mut Value, RenderE
 fn render_filter(config: &mut Value, rendering: &Rendering<'_>) -> Result<(), RenderError> {
     let filters = list(config, &format!("{MANAGER}/http_filters"))?;
     let filter = named(filters, "tollgate")?;
-    set(filter, "/typed_config/config/vm_config/code/local/filename", path(rendering.filter))?;
+    set(filter, "/typed_config/config/vm_config/code/local/filename", path(rendering.filter.code))?;
     let providers: Vec<&str> = rendering.upstreams.iter().map(|(provider, _)| provider.as_str()).collect();
-    let mut settings = rendering.filter_settings.clone();
-    settings.insert("ledger_cluster".to_owned(), json!("ledger"));
+    let mut settings = rendering.filter.settings.clone();
+    settings.insert("ledger_cluster".to_owned(), json!(LEDGER));
     settings.insert("providers".to_owned(), json!(providers));
     set(filter, "/typed_config/config/configuration/value", json!(Value::Object(settings).to_string()))
 }
@@ -103,7 +215,7 @@ fn render_filter(config: &mut Value, rendering: &Rendering<'_>) -> Result<(), Re
 /// recognized the master key.
 fn admin_routes() -> Vec<Value> {
     let no_upgrades = json!([{"upgrade_type": "websocket", "enabled": false}]);
-    let to_admin = json!({"cluster": "ledger-admin", "timeout": "60s", "upgrade_configs": no_upgrades});
+    let to_admin = json!({"cluster": ADMIN, "timeout": "60s", "upgrade_configs": no_upgrades});
     let past_the_filter = json!({"tollgate": {
         "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
         "disabled": true,
@@ -120,117 +232,44 @@ fn admin_routes() -> Vec<Value> {
     ADMIN_PREFIXES.iter().map(prefix).chain([models]).collect()
 }
 
-fn admin_cluster(port: u16) -> Value {
-    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+fn admin_cluster() -> Value {
+    let nowhere = json!({"socket_address": {"address": "", "port_value": 0}});
     json!({
-        "name": "ledger-admin",
+        "name": ADMIN,
         "type": "STATIC",
         "connect_timeout": "0.25s",
         "load_assignment": {
-            "cluster_name": "ledger-admin",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "cluster_name": ADMIN,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": nowhere}}]}],
         },
     })
 }
 
 const ENDPOINT: &str = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
-const OPTIONS: &str =
-    "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-const CREDENTIAL: &str = "/http_filters/0/typed_config/credential/typed_config/credential";
-const TLS: &str = "/transport_socket/typed_config";
-const AUTHORITIES: &str = "common_tls_context/validation_context/trusted_ca/filename";
-
-fn render_upstream(
-    config: &mut Value,
-    provider: Provider,
-    url: Option<&Url>,
-    secrets: &Path,
-    authorities: Option<&Path>,
-) -> Result<(), RenderError> {
-    for name in provider.clusters() {
-        let cluster = named(list(config, "/static_resources/clusters")?, name)?;
-        let credential = cluster.pointer(&format!("{OPTIONS}{CREDENTIAL}/name")).and_then(Value::as_str);
-        let file = secrets.join(secret_file(credential.ok_or_else(|| missing("credential"))?));
-        set(cluster, &format!("{OPTIONS}{CREDENTIAL}/sds_config/path_config_source/path"), path(&file))?;
-        if let Some(authorities) = authorities {
-            set(cluster, &format!("{TLS}/{AUTHORITIES}"), path(authorities))?;
-        }
-        let Some(url) = url else { continue };
-        set(cluster, &format!("{ENDPOINT}/address"), json!(url.host))?;
-        set(cluster, &format!("{ENDPOINT}/port_value"), json!(url.port))?;
-        if url.tls {
-            set(cluster, &format!("{TLS}/sni"), json!(url.host))?;
-            let names =
-                format!("{TLS}/common_tls_context/validation_context/match_typed_subject_alt_names/0");
-            set(cluster, &format!("{names}/matcher/exact"), json!(url.host))?;
-        } else {
-            plain_text(cluster)?;
-        }
-        let route = named(list(config, &format!("{MANAGER}{ROUTES}"))?, name)?;
-        set(route, "/route/host_rewrite_literal", json!(url.authority()))?;
-        if !url.path.is_empty() {
-            let matched = route.pointer("/match/prefix").or(route.pointer("/match/path"));
-            let beyond = route.pointer("/route/prefix_rewrite").or(matched).and_then(Value::as_str);
-            let path = format!("{}{}", url.path, beyond.unwrap_or("/v1/"));
-            let action = route.pointer_mut("/route").ok_or_else(|| missing("route"))?;
-            action["prefix_rewrite"] = json!(path);
-        }
-    }
-    Ok(())
-}
-
-/// Without TLS nothing negotiates the protocol: HTTP/1.1.
-fn plain_text(cluster: &mut Value) -> Result<(), RenderError> {
-    let options =
-        cluster.pointer_mut(OPTIONS).and_then(Value::as_object_mut).ok_or_else(|| missing(OPTIONS))?;
-    options.remove("auto_config");
-    options.insert("explicit_http_config".to_owned(), json!({"http_protocol_options": {}}));
-    if let Some(cluster) = cluster.as_object_mut() {
-        cluster.remove("transport_socket");
-    }
-    Ok(())
-}
-
-fn remove_upstream(config: &mut Value, provider: Provider) -> Result<(), RenderError> {
-    let gone = |entry: &Value| provider.clusters().iter().any(|name| entry["name"] == *name);
-    list(config, "/static_resources/clusters")?.retain(|cluster| !gone(cluster));
-    list(config, &format!("{MANAGER}{ROUTES}"))?.retain(|route| !gone(route));
-    Ok(())
-}
-
-fn secret_file(name: &str) -> String {
-    format!("{name}.json")
-}
-
-/// The files of secrets that Envoy reads beside its configuration, one for each, by their names in the folder.
-pub(crate) fn secrets(keys: &[(Provider, String)]) -> Vec<(String, Value)> {
-    let file = |(name, value): (&str, String)| {
-        let secret = json!({
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
-            "name": name,
-            "generic_secret": {"secret": {"inline_string": value}},
-        });
-        (secret_file(name), json!({"resources": [secret]}))
-    };
-    keys.iter().flat_map(|(provider, key)| provider.secrets(key)).map(file).collect()
+/// The secrets of providers, by the names of their files in the folder of secrets.
+pub(crate) fn provider_secrets(keys: &[(Provider, String)]) -> Vec<(String, Value)> {
+    let secrets = keys.iter().flat_map(|(provider, key)| provider.secrets(key));
+    secrets.map(|(name, value)| (tls::file(name), tls::credential(name, &value))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::upstream::{AUTHORITIES, CREDENTIAL, OPTIONS, TLS};
     use super::*;
 
-    const SHIPPED: &str = include_str!("../../../envoy/ingress.yaml");
+    const SHIPPED: &str = include_str!("../../../../envoy/ingress.yaml");
 
     fn rendered(upstreams: &[(Provider, Option<Url>)]) -> Value {
         let settings = serde_json::from_str(r#"{"slots":16}"#).unwrap();
         let rendering = Rendering {
-            port: 1,
-            ledger_port: 2,
-            admin_port: 3,
+            listener: Listener { address: "127.0.0.1", port: 1, tls: false },
             admin_socket: Path::new("/run/admin.sock"),
-            filter: Path::new("/filter.wasm"),
             secrets: Path::new("/secrets"),
-            filter_settings: &settings,
+            heap_bytes_max: None,
+            virtual_key: false,
+            filter: Filter { code: Path::new("/filter.wasm"), settings: &settings },
+            ledger: Peer { host: "127.0.0.1", port: 2, tls: None },
+            admin: Some(Peer { host: "127.0.0.1", port: 3, tls: None }),
             authorities: Some(Path::new("/authorities.pem")),
             upstreams,
         };
@@ -292,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_secret_stands_as_its_header_wants_it() {
-        let files = secrets(&[(Provider::Anthropic, "k".to_owned())]);
+        let files = provider_secrets(&[(Provider::Anthropic, "k".to_owned())]);
         let value = |index: usize| {
             let (name, file) = &files[index];
             (name.as_str(), file["resources"][0]["generic_secret"]["secret"]["inline_string"].clone())

@@ -1,0 +1,111 @@
+{{/* Labels of every object: (dict "root" $ "component" "ledger"). */}}
+{{- define "tollgate.labels" -}}
+{{ include "tollgate.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: tollgate
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | quote }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Labels by which pods are found. They never change. */}}
+{{- define "tollgate.selector" -}}
+app.kubernetes.io/name: tollgate
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* One of our own images: (dict "root" $ "name" "ledger"). */}}
+{{- define "tollgate.image" -}}
+{{ .root.Values.images.repository }}/tollgate-{{ .name }}:{{ .root.Values.images.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{- define "tollgate.masterKeySecret" -}}
+{{ .Values.masterKey.existingSecret | default (printf "%s-master-key" .Release.Name) }}
+{{- end }}
+
+{{/* What clients are told. */}}
+{{- define "tollgate.baseURL" -}}
+{{- if .Values.gateway.baseURL -}}
+{{ trimSuffix "/" .Values.gateway.baseURL }}
+{{- else if eq (int .Values.gateway.service.port) 443 -}}
+https://{{ .Release.Name }}-gateway.{{ .Release.Namespace }}.svc
+{{- else -}}
+https://{{ .Release.Name }}-gateway.{{ .Release.Namespace }}.svc:{{ .Values.gateway.service.port }}
+{{- end }}
+{{- end }}
+
+{{/* What every pod of ours is: nobody in particular, and nothing that it does not need. */}}
+{{- define "tollgate.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- define "tollgate.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{/* Head of a pod: (dict "root" $ "component" "ledger" "values" .Values.ledger). */}}
+{{- define "tollgate.podMetadata" -}}
+labels:
+  {{- include "tollgate.labels" . | nindent 2 }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) .values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Where a pod may run, and what opens the registry. */}}
+{{- define "tollgate.podPlace" -}}
+{{- with .root.Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Pods of a component on different nodes where there are some. */}}
+{{- define "tollgate.spread" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "tollgate.selector" . | nindent 12 }}
+{{- end }}
+
+{{/* Where requests go: as told, or all to the built-in mock provider. */}}
+{{- define "tollgate.providers" -}}
+{{- if .Values.providers }}
+{{- toYaml .Values.providers }}
+{{- else }}
+{{- $mock := printf "%s-mock-provider" .Release.Name }}
+{{- $settings := dict "secret" $mock "entry" "api-key" "url" (printf "http://%s.%s.svc:4010" $mock .Release.Namespace) }}
+{{- toYaml (dict "anthropic" $settings "openai" $settings "gemini" $settings) }}
+{{- end }}
+{{- end }}
