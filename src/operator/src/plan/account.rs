@@ -46,6 +46,13 @@ pub struct Account {
     pub credentials: Vec<Credential>,
 }
 
+impl Account {
+    /// Whether the two differ in nothing but their credentials.
+    pub fn is_but_for_credentials(&self, other: &Self) -> bool {
+        *self == Self { credentials: self.credentials.clone(), ..other.clone() }
+    }
+}
+
 /// One row of an account's limits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Limit {

@@ -1,6 +1,6 @@
 //! What a plan asks for.
 
-use super::{Account, ObjectName, SecretContent};
+use super::{Account, Credential, ObjectName, SecretContent};
 use crate::resources::{AccountStatus, BudgetStatus, VirtualKeyStatus};
 use std::fmt;
 use tollgate_domain::account::AccountName;
@@ -66,6 +66,16 @@ pub struct IssueKey {
     pub secret_uid: Option<String>,
     /// What it should hold beside the key.
     pub content: SecretContent,
+}
+
+impl IssueKey {
+    /// The account with the new key's credential.
+    #[must_use]
+    pub fn account_with(&self, credential: Credential) -> Account {
+        let mut account = self.account.clone();
+        account.credentials.push(credential);
+        account
+    }
 }
 
 /// The kinds of custom resources.
@@ -139,7 +149,6 @@ pub enum EventType {
 
 /// A whole status.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "few at a time, and never kept")]
 pub enum Status {
     /// Of an organization, a team or a user.
     Account(AccountStatus),

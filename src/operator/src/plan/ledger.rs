@@ -142,9 +142,11 @@ impl Ledger {
     }
 
     /// An account was asked for, and this is the answer.
-    pub fn answer(&mut self, account: Account, answer: Result<u64, Refusal>, now: Timestamp) {
+    pub fn answer(&mut self, mut account: Account, answer: Result<u64, Refusal>, now: Timestamp) {
+        // The order in which the next plan will want them: a new key's came last.
+        account.credentials.sort();
         let name = account.name.clone();
-        let before = self.applied.get(&name).filter(|before| before.account == account);
+        let before = self.applied.get(&name).filter(|before| before.account.is_but_for_credentials(&account));
         let outcome = match (answer, before.map(|before| &before.outcome)) {
             (Ok(revision), _) => Outcome::Applied { revision },
             (Err(refusal), Some(Outcome::Refused { attempts, .. })) => {

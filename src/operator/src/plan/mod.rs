@@ -6,24 +6,67 @@
 
 mod account;
 mod action;
+mod conditions;
+mod desired;
+mod events;
+mod keys;
 mod ledger;
+mod limits;
+mod models;
+mod money;
+mod program;
 mod secret;
+mod statuses;
+mod time;
+mod verdict;
 mod wire;
 mod world;
 
 pub use account::{Account, Credential, Limit, RateLimit};
 pub use action::{Action, Event, EventType, IssueKey, Kind, ObjectRef, Plan, Status};
 pub use ledger::{Applied, Ledger, LimitStanding, Outcome, Refusal, RefusalReason, Standing};
-pub use secret::{KeySecret, PresentKey, PreviousCredential, SecretContent, masked};
+pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent, masked};
 pub use wire::{WireError, name_from_wire, name_to_wire, standing_from_wire};
 pub use world::{ObjectName, Settings, World};
 
+use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::time::Timestamp;
 
 /// Who manages accounts that come from custom resources, in the ledger's words.
 pub const MANAGED_BY: &str = "kubernetes";
 
 /// What is to be done about `world` at `now`, and when to look again if nothing happens before.
-pub fn plan(_world: &World, _settings: &Settings, _now: Timestamp) -> Plan {
-    Plan::default()
+pub fn plan(world: &World, settings: &Settings, now: Timestamp) -> Plan {
+    let verdicts = verdict::Verdicts::new(world, settings);
+    let desires = desired::Desires::new(world, settings, &verdicts);
+    let program = program::Programmer::new(world, settings, &desires, now).program(&verdicts);
+    let (statuses, status_due) = statuses::Statuses::new(world, settings, &program, now).write(&verdicts);
+    let wake_at = program.wake_at.into_iter().chain(status_due).min();
+    let mut actions = program.into_actions();
+    actions.extend(statuses);
+    Plan { actions, wake_at }
+}
+
+/// The name of an object's account. A budget has none of its own.
+fn account_of(kind: Kind, name: &ObjectName, settings: &Settings) -> AccountName {
+    let kind = match kind {
+        Kind::Organization => AccountKind::Organization,
+        Kind::Team => AccountKind::Team,
+        Kind::User => AccountKind::User,
+        Kind::VirtualKey | Kind::Budget => AccountKind::Key,
+    };
+    AccountName { kind, scope: String::new(), id: desired::account_id(settings, name) }
+}
+
+/// The accounts that must be there before this one.
+fn owners_of(account: &Account) -> Vec<AccountName> {
+    let owners = [
+        (AccountKind::Organization, &account.organization),
+        (AccountKind::Team, &account.team),
+        (AccountKind::User, &account.user),
+    ];
+    let owner = |(kind, id): (AccountKind, &Option<String>)| {
+        Some(AccountName { kind, scope: String::new(), id: id.clone()? })
+    };
+    owners.into_iter().filter_map(owner).collect()
 }

@@ -54,5 +54,7 @@ pub(super) fn immutable(field: &str) -> Rule {
     Rule::new(format!(
         "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
     ))
-    .message(format!("{field} can not be changed: delete the object and make it anew, or make another"))
+    .message(
+        format!("{field} can not be changed: delete the object and make it anew, or make another").as_str(),
+    )
 }

@@ -7,13 +7,7 @@ use kube::core::Rule;
 
 /// Every definition, in the order of their names.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut all = vec![Budget::crd(), Organization::crd(), Team::crd(), User::crd(), VirtualKey::crd()];
-    for definition in &mut all {
-        // Helm must not take them away with the release: with them would go every object.
-        let annotations = definition.metadata.annotations.get_or_insert_default();
-        annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
-    }
-    all
+    vec![Budget::crd(), Organization::crd(), Team::crd(), User::crd(), VirtualKey::crd()]
 }
 
 /// Each definition as a document of YAML, by the name of its file.
@@ -30,6 +24,7 @@ pub fn definitions_yaml() -> Result<Vec<(String, String)>, serde_yaml_ng::Error>
 
 /// Names are parts of names of accounts, which have a longest length.
 pub(super) fn name_rule() -> Rule {
-    Rule::new("self.metadata.name.size() <= 63")
-        .message("metadata.name has at most 63 characters: write a shorter one, and the rest into spec.displayName")
+    Rule::new("self.metadata.name.size() <= 63").message(
+        "metadata.name has at most 63 characters: write a shorter one, and the rest into spec.displayName",
+    )
 }

@@ -4,6 +4,9 @@
 //! Everything that can be judged by looking at one object is in the schema, with a message that says what to write instead.
 //! What needs another object, or the table of time zones, is judged by the [plan](crate::plan) and told as a condition.
 
+// `KubeSchema` keeps a copy of each type inside of a function.
+#![expect(unreachable_pub, reason = "the copies are as public as the types")]
+
 mod attachment;
 mod budget;
 mod definitions;
@@ -36,7 +39,3 @@ pub const GROUP: &str = "tollgate.dev";
 pub const FINALIZER: &str = "tollgate.dev/ledger";
 /// Each new value of this annotation on a `VirtualKey` makes a new key, as the schedule would.
 pub const ROTATE_ANNOTATION: &str = "tollgate.dev/rotate";
-
-/// The longest name of an object: it is part of the account's name in the ledger.
-#[cfg(test)]
-pub(crate) const NAME_CHARS_MAX: usize = 63;

@@ -1,7 +1,7 @@
 //! A company, or a division of it.
 
 use super::{AccountStatus, AllowedNamespaces, Rates, models};
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 /// A company, or a division of it: what it allows holds for all of its teams.

@@ -1,6 +1,6 @@
 //! Limits on rates.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use serde::{Deserialize, Serialize};
 
 /// How much passes in a span of time. What is left out is not limited; zero allows nothing.
@@ -26,7 +26,9 @@ pub struct Rates {
 }
 
 /// A million millions: more than any provider serves.
-fn at_least_zero(field: &str) -> kube::core::Rule {
-    kube::core::Rule::new("self >= 0 && self <= 1000000000000")
-        .message(format!("{field} is a whole number from 0 (nothing passes) to 1000000000000; leave it out for no limit"))
+fn at_least_zero(field: &str) -> Rule {
+    let message = format!(
+        "{field} is a whole number from 0 (nothing passes) to 1000000000000; leave it out for no limit"
+    );
+    Rule::new("self >= 0 && self <= 1000000000000").message(message.as_str())
 }

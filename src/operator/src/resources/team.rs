@@ -2,7 +2,7 @@
 
 use super::attachment::immutable;
 use super::{AccountStatus, AllowedNamespaces, Limit, Rates, Reference, models, tags};
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use super::attachment::immutable;
 use super::{LimitStatus, Rates, Reference, models, tags};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{CustomResource, KubeSchema, core::Rule};
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,193 @@
+//! Keys and their Secrets: which key is in use, when another takes its place, and what the Secret holds beside it.
+
+use super::limits::span_seconds;
+use super::secret::{KeySecret, PreviousCredential, SecretContent};
+use super::time::{SECOND_MS, floor};
+use super::verdict::secret_name;
+use super::{Credential, ObjectName, Settings};
+use crate::resources::{ROTATE_ANNOTATION, SecretNames, VirtualKey};
+use std::collections::BTreeMap;
+use tollgate_domain::time::Timestamp;
+
+/// For how long an old key works on, unless the key says.
+const OVERLAP_MS: i64 = 24 * 3_600 * SECOND_MS;
+/// The ledger takes 16 credentials; one place is for the key that is made next, and one for the present one.
+const PREVIOUS_MAX: usize = 14;
+
+/// The Secrets of one key.
+#[derive(Clone, Copy)]
+pub(super) struct Secrets<'a> {
+    /// The one that it should have.
+    pub(super) wanted: Option<&'a KeySecret>,
+    /// One that it had under another name.
+    pub(super) former: Option<&'a KeySecret>,
+}
+
+/// What is to become of a key's Secret.
+pub(super) enum Step {
+    /// It is as it should be.
+    Rest {
+        /// The credentials that count.
+        credentials: Vec<Credential>,
+    },
+    /// The key stays, what stands beside it is to be written anew.
+    Rewrite {
+        /// The credentials that count.
+        credentials: Vec<Credential>,
+        /// What the Secret should hold.
+        content: SecretContent,
+    },
+    /// Another key is to be made.
+    Issue {
+        /// The credentials that are to work on beside it.
+        credentials: Vec<Credential>,
+        /// What the Secret should hold.
+        content: SecretContent,
+    },
+}
+
+/// What is to be done with the key, and when the next change of it falls due by itself.
+pub(super) fn step(
+    key: &VirtualKey,
+    secrets: Secrets<'_>,
+    settings: &Settings,
+    now: Timestamp,
+) -> (Step, Option<Timestamp>) {
+    let rotate_for = rotate_annotation(key);
+    let present = secrets.wanted.and_then(|secret| Some((secret, secret.key.as_ref()?)));
+    let Some((secret, present_key)) = present else {
+        let previous = secrets.former.map(|former| succeeded(former, key, now)).unwrap_or_default();
+        return (issue(key, previous, rotate_for, settings, now), None);
+    };
+    let due = rotation_due(key, secret);
+    let by_hand = rotate_for.is_some() && rotate_for != secret.rotated_for.as_deref();
+    if by_hand || due.is_some_and(|due| due <= now) {
+        return (issue(key, succeeded(secret, key, now), rotate_for, settings, now), None);
+    }
+    let previous = living(&secret.previous, now);
+    let next_expiry = previous.iter().map(|one| one.expires_at).min();
+    let mut credentials = credentials(&previous);
+    credentials.retain(|one| one.digest != present_key.digest);
+    credentials.push(Credential {
+        digest: present_key.digest,
+        name: present_key.name.clone(),
+        expires_at: None,
+    });
+    sort(&mut credentials);
+    let content = SecretContent {
+        previous,
+        issued_at: secret.issued_at.unwrap_or(now),
+        rotated_for: secret.rotated_for.clone(),
+        ..beside_the_key(key, settings)
+    };
+    let wake_at = due.into_iter().chain(next_expiry).min();
+    if content.is_in(secret, present_key.digest) {
+        (Step::Rest { credentials }, wake_at)
+    } else {
+        (Step::Rewrite { credentials, content }, wake_at)
+    }
+}
+
+fn issue(
+    key: &VirtualKey,
+    previous: Vec<PreviousCredential>,
+    rotate_for: Option<&str>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Step {
+    let mut credentials = credentials(&previous);
+    sort(&mut credentials);
+    let content = SecretContent {
+        previous,
+        issued_at: floor(now),
+        rotated_for: rotate_for.map(ToOwned::to_owned),
+        ..beside_the_key(key, settings)
+    };
+    Step::Issue { credentials, content }
+}
+
+/// The keys that work on when another takes the place of a Secret's.
+fn succeeded(secret: &KeySecret, key: &VirtualKey, now: Timestamp) -> Vec<PreviousCredential> {
+    let until = floor(now).plus_ms(overlap_ms(key));
+    let mut previous = living(&secret.previous, now);
+    if let Some(present) = secret.key.as_ref().filter(|_| until > now) {
+        previous.retain(|one| one.digest != present.digest);
+        previous.push(PreviousCredential {
+            digest: present.digest,
+            name: present.name.clone(),
+            expires_at: until,
+        });
+    }
+    previous.sort_by_key(|one| one.expires_at);
+    let excess = previous.len().saturating_sub(PREVIOUS_MAX);
+    previous.split_off(excess)
+}
+
+fn living(previous: &[PreviousCredential], now: Timestamp) -> Vec<PreviousCredential> {
+    previous.iter().filter(|one| one.expires_at > now).cloned().collect()
+}
+
+fn credentials(previous: &[PreviousCredential]) -> Vec<Credential> {
+    let credential = |one: &PreviousCredential| Credential {
+        digest: one.digest,
+        name: one.name.clone(),
+        expires_at: Some(one.expires_at),
+    };
+    previous.iter().map(credential).collect()
+}
+
+/// In one order, and each once: an annotation is anybody's to write.
+fn sort(credentials: &mut Vec<Credential>) {
+    credentials.sort();
+    credentials.dedup_by_key(|one| one.digest);
+}
+
+fn rotate_annotation(key: &VirtualKey) -> Option<&str> {
+    key.metadata
+        .annotations
+        .as_ref()?
+        .get(ROTATE_ANNOTATION)
+        .map(String::as_str)
+        .filter(|value| !value.is_empty())
+}
+
+fn rotation_due(key: &VirtualKey, secret: &KeySecret) -> Option<Timestamp> {
+    let every = span_seconds(&key.spec.rotation.as_ref()?.every)?;
+    Some(secret.issued_at?.plus_ms(i64::from(every).saturating_mul(SECOND_MS)))
+}
+
+fn overlap_ms(key: &VirtualKey) -> i64 {
+    let Some(rotation) = &key.spec.rotation else { return OVERLAP_MS };
+    let span_ms = |text: &str| span_seconds(text).map(|seconds| i64::from(seconds).saturating_mul(SECOND_MS));
+    match (rotation.overlap.as_deref().and_then(span_ms), span_ms(&rotation.every)) {
+        (Some(overlap), _) => overlap,
+        (None, Some(every)) => OVERLAP_MS.min(every / 2),
+        (None, None) => OVERLAP_MS,
+    }
+}
+
+/// The entries of a key's Secret: the base URLs, who vouches for them, and where the key goes.
+fn beside_the_key(key: &VirtualKey, settings: &Settings) -> SecretContent {
+    let spec = key.spec.secret.clone().unwrap_or_default();
+    let names: SecretNames = spec.names.unwrap_or_default();
+    let name = |own: Option<String>, usual: &str| own.unwrap_or_else(|| usual.to_owned());
+    let url = spec.url.as_deref().unwrap_or(&settings.base_url).trim_end_matches('/');
+    let mut texts = BTreeMap::from([
+        (name(names.anthropic_base_url, "ANTHROPIC_BASE_URL"), url.to_owned()),
+        (name(names.openai_base_url, "OPENAI_BASE_URL"), format!("{url}/v1")),
+    ]);
+    if let Some(ca) = settings.ca_bundle.as_ref().filter(|_| spec.url.is_none()) {
+        texts.insert("ca.crt".to_owned(), ca.clone());
+    }
+    let mut key_entries = vec![
+        name(names.anthropic_api_key, "ANTHROPIC_API_KEY"),
+        name(names.openai_api_key, "OPENAI_API_KEY"),
+    ];
+    key_entries.dedup();
+    SecretContent { texts, key_entries, ..SecretContent::default() }
+}
+
+/// The Secret that a key should have.
+pub(super) fn wanted_secret(name: &ObjectName, key: &VirtualKey) -> ObjectName {
+    ObjectName::new(&name.namespace, secret_name(name, key))
+}

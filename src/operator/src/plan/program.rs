@@ -1,0 +1,361 @@
+//! What the ledger is to be asked for.
+//!
+//! An object that counts has its finalizer first and its account then; an account that no object stands for any more is deleted, whatever
+//! became of the object. Owners are applied before who belongs to them, and deleted after.
+
+use super::desired::Desires;
+use super::keys::{self, Secrets, Step};
+use super::ledger::{Applied, Outcome};
+use super::verdict::{Verdict, Verdicts, is_alive};
+use super::{
+    Account, Action, IssueKey, KeySecret, Kind, Ledger, MANAGED_BY, ObjectName, ObjectRef, Refusal,
+    RefusalReason, Settings, World,
+};
+use crate::resources::FINALIZER;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::{BTreeMap, BTreeSet};
+use tollgate_domain::account::AccountName;
+use tollgate_domain::time::Timestamp;
+
+const RETRY_FIRST_MS: i64 = 1_000;
+const RETRY_LAST_MS: i64 = 5 * 60_000;
+/// Its owner may be there any moment.
+const RETRY_OWNERLESS_MS: i64 = 15_000;
+
+/// What is to be done about accounts and Secrets, and how each account stands with it.
+#[derive(Default)]
+pub(super) struct Program {
+    finalizers: Vec<Action>,
+    deletes: Vec<Action>,
+    applies: Vec<Account>,
+    keys: Vec<Action>,
+    secrets: Vec<Action>,
+    releases: Vec<Action>,
+    states: BTreeMap<AccountName, State>,
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+/// How an account stands with what is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is so.
+    Programmed,
+    /// This plan asks for it, or for what comes before it.
+    Asked,
+    /// The ledger does not want it.
+    Refused(Refusal),
+    /// The ledger is away.
+    Away,
+}
+
+impl Program {
+    /// `None`: it is not wanted.
+    pub(super) fn state(&self, account: &AccountName) -> Option<&State> {
+        self.states.get(account)
+    }
+
+    /// In the order in which they are to be done.
+    pub(super) fn into_actions(self) -> Vec<Action> {
+        let applies = (!self.applies.is_empty()).then_some(Action::Apply(self.applies));
+        let Self { mut finalizers, deletes, keys, secrets, releases, .. } = self;
+        finalizers.extend(deletes);
+        finalizers.extend(applies);
+        finalizers.extend(keys);
+        finalizers.extend(secrets);
+        finalizers.extend(releases);
+        finalizers
+    }
+
+    fn wake(&mut self, at: Option<Timestamp>) {
+        self.wake_at = self.wake_at.into_iter().chain(at).min();
+    }
+}
+
+/// An object with an account.
+struct Subject<'a> {
+    of: ObjectRef,
+    meta: &'a ObjectMeta,
+    verdict: Option<&'a Verdict>,
+    account: AccountName,
+}
+
+impl Subject<'_> {
+    fn has_finalizer(&self) -> bool {
+        self.meta.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    fn counts(&self) -> bool {
+        is_alive(self.meta) && self.verdict.is_some_and(|verdict| verdict.counts)
+    }
+}
+
+pub(super) fn reference(kind: Kind, name: &ObjectName, meta: &ObjectMeta) -> ObjectRef {
+    ObjectRef { kind, name: name.clone(), uid: meta.uid.clone().unwrap_or_default() }
+}
+
+/// Makes a program.
+pub(super) struct Programmer<'a> {
+    world: &'a World,
+    settings: &'a Settings,
+    desires: &'a Desires<'a>,
+    now: Timestamp,
+    /// Accounts of ours that the ledger has, and for whom.
+    existing: BTreeMap<AccountName, String>,
+    /// Accounts that are to be there, with or without being asked for now.
+    wanted: BTreeSet<AccountName>,
+    program: Program,
+}
+
+impl<'a> Programmer<'a> {
+    pub(super) fn new(
+        world: &'a World,
+        settings: &'a Settings,
+        desires: &'a Desires<'a>,
+        now: Timestamp,
+    ) -> Self {
+        let existing = existing(&world.ledger, settings);
+        Self { world, settings, desires, now, existing, wanted: BTreeSet::new(), program: Program::default() }
+    }
+
+    pub(super) fn program(mut self, verdicts: &Verdicts<'a>) -> Program {
+        let world = self.world;
+        for (name, one) in &world.organizations {
+            let subject =
+                self.subject(Kind::Organization, name, &one.metadata, verdicts.organizations.get(name));
+            self.owner(&subject, self.desires.organization(name));
+        }
+        for (name, one) in &world.teams {
+            let subject = self.subject(Kind::Team, name, &one.metadata, verdicts.teams.get(name));
+            self.owner(&subject, self.desires.team(name));
+        }
+        for (name, one) in &world.users {
+            let subject = self.subject(Kind::User, name, &one.metadata, verdicts.users.get(name));
+            self.owner(&subject, self.desires.user(name));
+        }
+        self.virtual_keys(verdicts);
+        for account in self.desires.tags() {
+            self.want(account);
+        }
+        self.delete_unwanted();
+        self.program
+    }
+
+    fn subject<'b>(
+        &self,
+        kind: Kind,
+        name: &ObjectName,
+        meta: &'b ObjectMeta,
+        verdict: Option<&'b Verdict>,
+    ) -> Subject<'b> {
+        let account = super::account_of(kind, name, self.settings);
+        Subject { of: reference(kind, name, meta), meta, verdict, account }
+    }
+
+    fn owner(&mut self, subject: &Subject<'_>, account: Option<Account>) {
+        match account.filter(|_| subject.counts()) {
+            Some(account) if self.may_be_programmed(subject, &account) => self.want(account),
+            Some(account) => self.wait(account.name),
+            None => self.release(subject, &[]),
+        }
+    }
+
+    /// The finalizer first; and nobody before its owners.
+    fn may_be_programmed(&mut self, subject: &Subject<'_>, account: &Account) -> bool {
+        let finalized = subject.has_finalizer();
+        if !finalized {
+            self.program.finalizers.push(Action::AddFinalizer(subject.of.clone()));
+        }
+        let owners = super::owners_of(account);
+        let owned = owners.iter().all(|owner| self.wanted.contains(owner));
+        owned && (finalized || self.existing.contains_key(&subject.account))
+    }
+
+    fn wait(&mut self, account: AccountName) {
+        let state = if self.world.ledger.synced { State::Asked } else { State::Away };
+        self.program.states.insert(account, state);
+    }
+
+    /// An account that should be there as it is said here.
+    fn want(&mut self, account: Account) {
+        let name = account.name.clone();
+        self.wanted.insert(name.clone());
+        let (state, retry_at) = self.standing_of(&account);
+        self.program.wake(retry_at);
+        if state == State::Asked {
+            self.program.applies.push(account);
+        }
+        self.program.states.insert(name, state);
+    }
+
+    /// How the account stands, and when to ask for it again if nothing changes.
+    fn standing_of(&self, account: &Account) -> (State, Option<Timestamp>) {
+        let ledger = &self.world.ledger;
+        if !ledger.synced {
+            return (State::Away, None);
+        }
+        match ledger.applied.get(&account.name) {
+            Some(Applied { account: before, outcome: Outcome::Applied { revision } })
+                if before == account =>
+            {
+                let told = ledger.standings.get(&account.name);
+                // Somebody else has changed it since, or these are other books.
+                let is_stale = told.is_some_and(|told| told.revision > *revision);
+                (if is_stale { State::Asked } else { State::Programmed }, None)
+            }
+            Some(Applied { account: before, outcome }) if before == account => self.retry(outcome),
+            _ => (State::Asked, None),
+        }
+    }
+
+    fn retry(&self, outcome: &Outcome) -> (State, Option<Timestamp>) {
+        let Outcome::Refused { refusal, at, attempts } = outcome else { return (State::Asked, None) };
+        let last = match refusal.reason {
+            RefusalReason::NotFound => RETRY_OWNERLESS_MS,
+            RefusalReason::Conflict | RefusalReason::Invalid => RETRY_LAST_MS,
+        };
+        let doublings = attempts.saturating_sub(1).min(16);
+        let retry_at = at.plus_ms(RETRY_FIRST_MS.saturating_mul(1 << doublings).min(last));
+        if retry_at <= self.now {
+            (State::Asked, None)
+        } else {
+            (State::Refused(refusal.clone()), Some(retry_at))
+        }
+    }
+
+    fn virtual_keys(&mut self, verdicts: &Verdicts<'a>) {
+        let world = self.world;
+        let mut owned: BTreeMap<&str, Vec<(&ObjectName, &KeySecret)>> = BTreeMap::new();
+        for (name, secret) in &world.secrets {
+            if let Some(uid) = &secret.owner_uid {
+                owned.entry(uid).or_default().push((name, secret));
+            }
+        }
+        for (name, key) in &world.virtual_keys {
+            let subject =
+                self.subject(Kind::VirtualKey, name, &key.metadata, verdicts.virtual_keys.get(name));
+            let secrets = owned.get(subject.of.uid.as_str()).map_or(&[][..], Vec::as_slice);
+            self.virtual_key(&subject, name, secrets);
+        }
+    }
+
+    fn virtual_key(&mut self, subject: &Subject<'_>, name: &ObjectName, owned: &[(&ObjectName, &KeySecret)]) {
+        let Some(key) = self.world.virtual_keys.get(name).filter(|_| subject.counts()) else {
+            return self.release(subject, owned);
+        };
+        let wanted = keys::wanted_secret(name, key);
+        let (there, former): (Vec<_>, Vec<_>) = owned.iter().partition(|(name, _)| **name == wanted);
+        let secrets = Secrets {
+            wanted: there.first().map(|(_, secret)| *secret),
+            former: former.first().map(|(_, secret)| *secret),
+        };
+        let (step, due_at) = keys::step(key, secrets, self.settings, self.now);
+        self.program.wake(due_at);
+        let credentials = match &step {
+            Step::Rest { credentials }
+            | Step::Rewrite { credentials, .. }
+            | Step::Issue { credentials, .. } => credentials.clone(),
+        };
+        let Some(account) = self.desires.key(name, credentials) else { return };
+        if !self.may_be_programmed(subject, &account) {
+            return self.wait(account.name);
+        }
+        match step {
+            Step::Issue { content, .. } => {
+                let secret_uid = secrets.wanted.map(|secret| secret.uid.clone());
+                let issue =
+                    IssueKey { key: subject.of.clone(), account, secret: wanted, secret_uid, content };
+                self.issue(issue);
+            }
+            Step::Rewrite { content, .. } => {
+                let present = secrets.wanted.and_then(|secret| secret.key.as_ref());
+                self.program.secrets.extend(present.map(|present| Action::Rewrite {
+                    key: subject.of.clone(),
+                    secret: wanted,
+                    digest: present.digest,
+                    content,
+                }));
+                self.want(account);
+            }
+            Step::Rest { .. } => {
+                self.want(account);
+                self.delete_secrets(&former);
+            }
+        }
+    }
+
+    /// A key whose account was refused is not made over and over.
+    fn issue(&mut self, issue: IssueKey) {
+        let name = issue.account.name.clone();
+        self.wanted.insert(name.clone());
+        let ledger = &self.world.ledger;
+        let before =
+            ledger.applied.get(&name).filter(|before| before.account.is_but_for_credentials(&issue.account));
+        let (state, retry_at) = match before {
+            _ if !ledger.synced => (State::Away, None),
+            Some(Applied { outcome: outcome @ Outcome::Refused { .. }, .. }) => self.retry(outcome),
+            _ => (State::Asked, None),
+        };
+        self.program.wake(retry_at);
+        if state == State::Asked {
+            self.program.keys.push(Action::Issue(Box::new(issue)));
+        }
+        self.program.states.insert(name, state);
+    }
+
+    fn delete_secrets(&mut self, secrets: &[(&ObjectName, &KeySecret)]) {
+        self.program.secrets.extend(
+            secrets.iter().map(|(name, secret)| Action::DeleteSecret {
+                secret: (*name).clone(),
+                uid: secret.uid.clone(),
+            }),
+        );
+    }
+
+    /// An object that is being deleted is let go once the ledger has nothing of it, and its Secret is gone.
+    fn release(&mut self, subject: &Subject<'_>, secrets: &[(&ObjectName, &KeySecret)]) {
+        if is_alive(subject.meta) || !subject.has_finalizer() || !self.world.ledger.synced {
+            return;
+        }
+        if self.existing.contains_key(&subject.account) {
+            return;
+        }
+        self.delete_secrets(secrets);
+        if secrets.is_empty() {
+            self.program.releases.push(Action::RemoveFinalizer(subject.of.clone()));
+        }
+    }
+
+    /// What belongs to others goes first.
+    fn delete_unwanted(&mut self) {
+        if !self.world.ledger.synced {
+            return;
+        }
+        let unwanted = self.existing.iter().rev().filter(|(name, _)| !self.wanted.contains(name));
+        let unwanted: Vec<_> = unwanted.map(|(name, scope)| (name.clone(), scope.clone())).collect();
+        if !unwanted.is_empty() {
+            self.program.deletes.push(Action::Delete(unwanted));
+        }
+    }
+}
+
+/// Accounts that the ledger has and that are ours to delete: what it told, and what it has answered and not told yet.
+fn existing(ledger: &Ledger, settings: &Settings) -> BTreeMap<AccountName, String> {
+    let prefix = format!("{}/", settings.cluster);
+    let is_ours = |name: &AccountName, scope: &str| {
+        name.id.starts_with(&prefix) || scope.strip_prefix("Tag ").is_some_and(|tag| tag.starts_with(&prefix))
+    };
+    let told = ledger
+        .standings
+        .iter()
+        .filter(|(name, told)| {
+            !told.deleted && told.managed_by == MANAGED_BY && is_ours(name, &told.owner_scope)
+        })
+        .map(|(name, told)| (name.clone(), told.owner_scope.clone()));
+    let answered = ledger.applied.iter().filter(|(name, applied)| {
+        let Outcome::Applied { revision } = applied.outcome else { return false };
+        // A deletion that came later counts; one that came before is what it was made anew after.
+        ledger.standings.get(name).is_none_or(|told| !told.deleted || told.revision < revision)
+    });
+    let answered = answered.map(|(name, applied)| (name.clone(), applied.account.owner_scope.clone()));
+    answered.chain(told).collect()
+}
