@@ -46,6 +46,7 @@ def home(tmp_path):
     for name, value in SECRETS.items():
         (tmp_path / "secrets" / f"{name}.json").write_text(secret(name, value))
     certificate(tmp_path / "ledger")
+    shutil.copy(tmp_path / "ledger" / "ca.crt", tmp_path / "ca.crt")
     return tmp_path
 
 
@@ -54,7 +55,7 @@ def validate(config: pathlib.Path) -> subprocess.CompletedProcess:
     return subprocess.run(envoy, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("name", ["ingress.yaml", "sidecar.yaml"])
+@pytest.mark.parametrize("name", ["ingress.yaml", "sidecar.yaml", "identity.yaml"])
 def test_envoy_takes_it_as_it_is_shipped(home, name):
     text = (SHIPPED / name).read_text()
     assert HOME in text

@@ -26,15 +26,15 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Values.masterKey.existingSecret | default (printf "%s-master-key" .Release.Name) }}
 {{- end }}
 
+{{/* The gateway, from within the cluster. */}}
+{{- define "tollgate.inside" -}}
+{{- $port := int .Values.gateway.service.port -}}
+https://{{ .Release.Name }}-gateway.{{ .Release.Namespace }}.svc{{ if ne $port 443 }}:{{ $port }}{{ end }}
+{{- end }}
+
 {{/* What clients are told. */}}
 {{- define "tollgate.baseURL" -}}
-{{- if .Values.gateway.baseURL -}}
-{{ trimSuffix "/" .Values.gateway.baseURL }}
-{{- else if eq (int .Values.gateway.service.port) 443 -}}
-https://{{ .Release.Name }}-gateway.{{ .Release.Namespace }}.svc
-{{- else -}}
-https://{{ .Release.Name }}-gateway.{{ .Release.Namespace }}.svc:{{ .Values.gateway.service.port }}
-{{- end }}
+{{ .Values.gateway.baseURL | default (include "tollgate.inside" .) | trimSuffix "/" }}
 {{- end }}
 
 {{/* What every pod of ours is: nobody in particular, and nothing that it does not need. */}}
@@ -108,4 +108,30 @@ podAntiAffinity:
 {{- $settings := dict "secret" $mock "entry" "api-key" "url" (printf "http://%s.%s.svc:4010" $mock .Release.Namespace) }}
 {{- toYaml (dict "anthropic" $settings "openai" $settings "gemini" $settings) }}
 {{- end }}
+{{- end }}
+
+{{/* Settings of the filter, in the gateway and in sidecars. A ledger on one volume takes some seconds to be started anew: requests wait. */}}
+{{- define "tollgate.filter" -}}
+{{- $wait := ternary 15000 5000 (eq .Values.ledger.store "sqlite") }}
+{{- toYaml (merge (dict) .Values.gateway.filter (dict "ledger_wait_ms" $wait "buffered_bytes_max" 134217728)) }}
+{{- end }}
+
+{{/* What the webhook, and `tollgate-operator inject`, give a pod. */}}
+{{- define "tollgate.sidecar" -}}
+filterImage: {{ include "tollgate.image" (dict "root" . "name" "filter") }}
+envoyImage: {{ .Values.images.envoy }}
+imagePullPolicy: {{ .Values.images.pullPolicy }}
+{{- /* A certificate of somebody else's has the name that clients know. */}}
+ingress: {{ ternary (include "tollgate.baseURL" .) (include "tollgate.inside" .) (ne .Values.gateway.tls.secret "") }}
+ownAuthority: {{ not .Values.gateway.tls.secret }}
+ledger: {{ .Release.Name }}-ledger.{{ .Release.Namespace }}.svc:4001
+directNamespaces: {{ toJson .Values.injection.directNamespaces }}
+{{- if .Values.injection.directNamespaces }}
+providers:
+  {{- include "tollgate.providers" . | nindent 2 }}
+{{- end }}
+filter:
+  {{- include "tollgate.filter" . | nindent 2 }}
+resources:
+  {{- toYaml .Values.injection.resources | nindent 2 }}
 {{- end }}
