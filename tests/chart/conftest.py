@@ -1,0 +1,38 @@
+"""The chart, rendered by the Helm that the cluster's tests use."""
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHART = ROOT / "k8s" / "chart"
+
+
+class Helm:
+    def __init__(self, program: pathlib.Path):
+        self.program = program
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60)
+
+    def template(self, *arguments: str) -> list[dict]:
+        result = self.run("template", "tollgate", str(CHART), "--namespace=tollgate", *arguments)
+        assert result.returncode == 0, result.stderr
+        return [document for document in yaml.safe_load_all(result.stdout) if document]
+
+    def refusal(self, *arguments: str) -> str:
+        result = self.run("template", "tollgate", str(CHART), "--namespace=tollgate", *arguments)
+        assert result.returncode != 0, "it was taken"
+        return result.stderr
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    program = os.environ.get("TOLLGATE_HELM")
+    if not program:
+        folder = subprocess.run([ROOT / ".make" / "kubernetes"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        program = f"{folder}/helm"
+    return Helm(pathlib.Path(program))

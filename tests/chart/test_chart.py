@@ -1,0 +1,256 @@
+"""What the chart makes, over a table of values: who runs how, who may do what, and where no secret is."""
+
+import itertools
+import json
+import pathlib
+import re
+
+import pytest
+import yaml
+from conftest import CHART
+
+TABLE = sorted((CHART / "ci").glob("*.yaml"))
+HERE = pathlib.Path(__file__).parent
+
+each_of_the_table = pytest.mark.parametrize("values", TABLE, ids=lambda path: path.stem)
+
+
+def pods(objects: list[dict]):
+    """(name, pod) of everything that runs."""
+    for thing in objects:
+        if thing["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+            yield thing["metadata"]["name"], thing["spec"]["template"]
+
+
+def containers(pod: dict):
+    return itertools.chain(pod["spec"].get("initContainers", []), pod["spec"]["containers"])
+
+
+def strings(tree):
+    """Every string in a tree."""
+    if isinstance(tree, dict):
+        for value in tree.values():
+            yield from strings(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from strings(value)
+    elif isinstance(tree, str):
+        yield tree
+
+
+@each_of_the_table
+def test_helm_is_content(helm, values):
+    result = helm.run("lint", "--strict", str(CHART), f"--values={values}")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@each_of_the_table
+def test_every_pod_is_restricted(helm, values):
+    objects = helm.template(f"--values={values}")
+    assert len(list(pods(objects))) >= 3
+    for name, pod in pods(objects):
+        spec = pod["spec"]
+        assert spec["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, name
+        assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & spec.keys(), name
+        # Only the operator speaks to the API server.
+        assert spec["automountServiceAccountToken"] is (name == "tollgate-operator"), name
+        assert spec["enableServiceLinks"] is False
+        kinds = {kind for volume in spec.get("volumes", []) for kind in volume if kind != "name"}
+        assert kinds <= {"secret", "configMap", "emptyDir", "persistentVolumeClaim"}, name
+        for container in containers(pod):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, container["name"]
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= resources["requests"].keys() and "memory" in resources["limits"], container["name"]
+        for container in spec["containers"]:
+            assert "readinessProbe" in container, container["name"]
+
+
+@each_of_the_table
+def test_every_image_comes_from_the_values(helm, values):
+    chosen = ["--set=images.repository=r.example/t", "--set=images.tag=v9", "--set=images.envoy=r.example/envoy:v9"]
+    for name, pod in pods(helm.template(f"--values={values}", *chosen)):
+        for container in containers(pod):
+            assert container["image"].startswith("r.example/") and container["image"].endswith(":v9"), name
+
+
+@each_of_the_table
+def test_no_secret_stands_where_others_read(helm, values):
+    objects = helm.template(f"--values={values}")
+    secret = [value for thing in objects if thing["kind"] == "Secret" for value in strings(thing.get("data", {}))]
+    rest = [text for thing in objects if thing["kind"] != "Secret" for text in strings(thing)]
+    for value in secret:
+        assert len(value) > 20 and not any(value in text for text in rest)
+    assert not any(re.search(r"sk-[A-Za-z0-9-]{8,}", text) for text in rest)
+    for name, pod in pods(objects):
+        for container in containers(pod):
+            for variable in container.get("env", []):
+                is_secret = re.search("KEY|PASSWORD|TOKEN|DATABASE_URL", variable["name"])
+                assert not is_secret or "secretKeyRef" in variable["valueFrom"], variable["name"]
+
+
+@each_of_the_table
+def test_whatever_is_named_is_there(helm, values):
+    objects = helm.template(f"--values={values}")
+    known = {(thing["kind"], thing["metadata"]["name"]) for thing in objects}
+    for name, pod in pods(objects):
+        spec = pod["spec"]
+        assert ("ServiceAccount", spec["serviceAccountName"]) in known, name
+        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+        mounted = {mount["name"] for container in containers(pod) for mount in container.get("volumeMounts", [])}
+        assert mounted == volumes.keys(), name
+        for volume in volumes.values():
+            config = volume.get("configMap", {}).get("name")
+            assert config in (None, "company-authorities") or ("ConfigMap", config) in known, config
+    for thing in objects:
+        assert thing["metadata"]["labels"]["app.kubernetes.io/instance"] == "tollgate", thing["metadata"]["name"]
+        if thing["kind"] == "Service":
+            wanted = thing["spec"]["selector"].items()
+            found = [pod for _, pod in pods(objects) if wanted <= pod["metadata"]["labels"].items()]
+            (pod,) = found
+            ports = {port["name"] for container in containers(pod) for port in container.get("ports", [])}
+            assert {port["targetPort"] for port in thing["spec"]["ports"]} <= ports, thing["metadata"]["name"]
+
+
+@each_of_the_table
+def test_what_is_kept_survives_an_uninstall(helm, values):
+    for thing in helm.template(f"--values={values}"):
+        name, kind = thing["metadata"]["name"], thing["kind"]
+        kept = thing["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+        wanted = kind in ("PersistentVolumeClaim", "CustomResourceDefinition") or (kind == "Secret" and "master-key" in name)
+        assert kept is wanted, f"{kind} {name}"
+
+
+def test_a_gateway_is_given_the_time_that_it_drains(helm):
+    chosen = ["--set=gateway.drain.endpointsSeconds=7", "--set=gateway.drain.streamsSeconds=900"]
+    gateway = dict(pods(helm.template(*chosen)))["tollgate-gateway"]
+    assert gateway["spec"]["terminationGracePeriodSeconds"] == 937
+
+
+def test_rights_are_those_with_a_reason(helm):
+    wanted = yaml.safe_load((HERE / "rbac.yaml").read_text())
+    assert all(len(one["why"].split()) > 5 for one in wanted)
+    wanted = [(one["role"], one["rule"]) for one in wanted]
+    present = [
+        (f"{thing['kind']} {thing['metadata']['name']}", rule)
+        for thing in helm.template()
+        if thing["kind"] in ("Role", "ClusterRole")
+        for rule in thing["rules"]
+    ]
+    for role, rule in present:
+        assert (role, rule) in wanted, f"{role}: {rule} has no reason in rbac.yaml"
+    for role, rule in wanted:
+        assert (role, rule) in present, f"{role}: {rule} is not in the chart"
+    assert not any("*" in strings_of for _, rule in present for strings_of in strings(rule))
+
+
+def test_rights_over_all_secrets_are_narrowed_by_an_admission_policy(helm):
+    (policy,) = [thing for thing in helm.template() if thing["kind"] == "ValidatingAdmissionPolicy"]
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    (condition,) = policy["spec"]["matchConditions"]
+    assert '"system:serviceaccount:tollgate:tollgate-operator"' in condition["expression"]
+    (binding,) = [thing for thing in helm.template() if thing["kind"] == "ValidatingAdmissionPolicyBinding"]
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+
+
+def test_roles_for_people_are_part_of_those_that_everybody_has(helm):
+    roles = {thing["metadata"]["name"]: thing["metadata"]["labels"] for thing in helm.template() if thing["kind"] == "ClusterRole"}
+    aggregated = {
+        name: sorted(label.rpartition("-")[2] for label in labels if label.startswith("rbac.authorization.k8s.io/"))
+        for name, labels in roles.items()
+    }
+    assert aggregated == {
+        "tollgate-tollgate-operator": [],
+        "tollgate-platform": [],
+        "tollgate-namespace-user": ["admin", "edit"],
+        "tollgate-namespace-viewer": ["view"],
+    }
+
+
+def test_the_webhook_sees_only_pods_that_ask_for_it(helm):
+    (configuration,) = [thing for thing in helm.template() if thing["kind"] == "MutatingWebhookConfiguration"]
+    (webhook,) = configuration["webhooks"]
+    assert webhook["objectSelector"] == {"matchLabels": {"tollgate.dev/inject": "true"}}
+    (expression,) = webhook["namespaceSelector"]["matchExpressions"]
+    assert expression["operator"] == "NotIn" and {"kube-system", "tollgate"} <= set(expression["values"])
+    assert webhook["failurePolicy"] == "Fail" and webhook["timeoutSeconds"] <= 10
+
+
+def test_only_gateways_reach_the_ledger_and_only_the_operator_its_admin_port(helm):
+    policies = {thing["metadata"]["name"]: thing["spec"] for thing in helm.template() if thing["kind"] == "NetworkPolicy"}
+    assert policies.keys() == {"tollgate-ledger", "tollgate-operator", "tollgate-gateway"}
+    doors = {rule["ports"][0]["port"]: rule.get("from") for rule in policies["tollgate-ledger"]["ingress"]}
+    component = "app.kubernetes.io/component"
+    assert [peer["podSelector"]["matchLabels"][component] for peer in doors["grpc"]] == ["gateway"]
+    assert [peer["podSelector"]["matchLabels"][component] for peer in doors["admin"]] == ["operator"]
+
+
+def test_a_namespace_name_that_is_a_number_stays_a_name(helm):
+    chosen = ["--set-json=injection.directNamespaces=[\"123\"]", "--set-json=injection.excludedNamespaces=[\"456\"]"]
+    objects = helm.template(*chosen)
+    for thing in objects:
+        if thing["kind"] in ("NetworkPolicy", "MutatingWebhookConfiguration"):
+            assert not {123, 456} & set(numbers(thing)), thing["metadata"]["name"]
+
+
+def numbers(tree):
+    if isinstance(tree, dict | list):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from numbers(value)
+    elif isinstance(tree, int):
+        yield tree
+
+
+def test_the_schema_knows_every_value_and_no_other():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    def compare(schema: dict, values: dict, path: str):
+        assert schema["additionalProperties"] is False, path
+        known = schema["properties"].keys() - {"global"}
+        assert known == values.keys(), f"{path}: {known ^ values.keys()}"
+        for name, value in values.items():
+            if "properties" in schema["properties"][name] and value:
+                compare(schema["properties"][name], value, f"{path}.{name}")
+
+    compare(schema, values, "values")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--set=colour=red"], "colour"),
+        (["--set=ledger.store=mysql"], "/ledger/store"),
+        (["--set=ledger.replicas=2"], "SQLite has one ledger"),
+        (["--set=ledger.store=postgresql"], "ledger.postgresql.secret"),
+        (["--set=ledger.persistence.accessModes={ReadWriteMany}"], "/ledger/persistence/accessModes"),
+        (["--set=ledger.holdTTL=900"], "/ledger/holdTTL"),
+        (["--set=providers.azure.secret=x"], "azure"),
+        (["--set=providers.openai.url=https://x"], "secret"),
+        (["--set=providers.openai.secret=x", "--set=providers.openai.url=ftp://x"], "/providers/openai/url"),
+        (["--set=gateway.baseURL=http://x"], "/gateway/baseURL"),
+        (["--set=gateway.kind=nginx"], "/gateway/kind"),
+        (["--set=gateway.drain.streamsSeconds=-1"], "/gateway/drain/streamsSeconds"),
+        (["--set=gateway.ingress.enabled=true"], "gateway.ingress.host"),
+        (["--set=gateway.route.enabled=true"], "gateway.route.parentRefs"),
+        (["--set=gateway.tls.certManager.enabled=true"], "gateway.tls.secret"),
+        (["--set=gateway.tls.certManager.enabled=true", "--set=gateway.tls.secret=x"], "gateway.tls.certManager.issuerRef.name"),
+        (["--set=injection.failurePolicy=Perhaps"], "/injection/failurePolicy"),
+        (["--set=platformNamespaces={Platform}"], "/platformNamespaces"),
+        (["--set=cluster=a/b"], "/cluster"),
+        (["--set=images.pullPolicy=Sometimes"], "/images/pullPolicy"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(helm, arguments, word):
+    refusal = helm.refusal(*arguments)
+    assert word in refusal.replace("'", "").replace(".", "/") or word in refusal, refusal
