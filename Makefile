@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(shell .make/target-dir)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: run build test check lint bench bench-ledger generate soak help
+.PHONY: run build test test-k8s check lint bench bench-ledger generate images soak help
 
 run: ## serve everything on one loopback port (TOLLGATE_PORT, 4000)
 	@exec .make/run
@@ -13,8 +13,11 @@ run: ## serve everything on one loopback port (TOLLGATE_PORT, 4000)
 build: ## the release binaries and the filter, into target/bin
 	@exec .make/build
 
-test: ## every test: Rust, the filter in a real Envoy, the official SDKs
+test: ## every test: Rust, the filter in a real Envoy, the official SDKs, a real Kubernetes cluster
 	@exec .make/test
+
+test-k8s: ## the tests on a real Kubernetes cluster alone (TOLLGATE_TEST_KUBECONFIG: on that one)
+	@exec .make/test-k8s
 
 check: ## the fast part: format, clippy, unit tests
 	@exec .make/check
@@ -28,6 +31,9 @@ bench: ## speed and memory against plain Envoy
 bench-ledger: ## what the ledger carries beside its disk and its database (BENCH=short: in two minutes)
 	@exec .make/bench-ledger
 
+images: ## the container images, into target/images (PLATFORMS="linux/amd64 linux/arm64": for both)
+	@exec .make/images
+
 generate: ## rewrite the generated code
 	@exec .make/generate
 
@@ -35,4 +41,4 @@ soak: ## the long forms of the tests (SEEDS=n: the simulation of the ledger alon
 	@exec .make/soak
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
