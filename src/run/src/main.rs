@@ -11,7 +11,6 @@ mod files;
 mod gateway;
 mod http;
 mod install;
-mod probe;
 mod provider;
 mod render;
 mod settings;
@@ -37,8 +36,6 @@ enum Verb {
     Install(install::Install),
     /// Runs one Envoy in a pod: renders its configuration, follows credentials, drains it before it stops.
     Gateway(gateway::Options),
-    /// Asks the gateway in the same pod whether it is ready.
-    Probe(probe::Probe),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +64,6 @@ async fn run(verb: Option<Verb>) -> Result<(), Box<dyn Error>> {
         None => start::run(&Settings::parse(&|name| std::env::var(name).ok())?).await?,
         Some(Verb::Install(options)) => install::run(&options)?,
         Some(Verb::Gateway(options)) => gateway::run(options).await?,
-        Some(Verb::Probe(options)) => probe::run(&options).await?,
     }
     Ok(())
 }

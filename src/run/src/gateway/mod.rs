@@ -17,7 +17,7 @@ use clap::Args;
 use config::Places;
 use credentials::{CredentialError, Credentials};
 use health::Health;
-use settings::{Mode, Settings, SettingsError};
+use settings::{Settings, SettingsError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// Where requests come in.
     #[arg(long, default_value_t = 4000)]
     port: u16,
-    /// Where `/ready`, `/live` and `/metrics` are served; of a sidecar on loopback alone.
+    /// Where `/ready`, `/live` and `/metrics` are served, to the whole network of pods: the kubelet and Prometheus come from there.
     #[arg(long, default_value_t = 4003)]
     metrics: u16,
     /// A folder of its own, best in memory: Envoy's configuration, its secrets and its admin socket.
@@ -98,7 +98,7 @@ pub(crate) async fn run(options: Options) -> Result<(), GatewayError> {
     let mut stop = Stop::new()?;
     let settings = read_settings(&options)?;
     let folder = files::absolute(&options.run)?;
-    let listener = listen(&settings.mode, options.metrics).await?;
+    let listener = listen(options.metrics).await?;
     let admin = EnvoyAdmin { socket: folder.join("admin.sock") };
     let credentials = write(&options, &settings, &folder, &admin)?;
     let command = envoy::command(&options.envoy, folder.join("envoy.json"), Some(settings.concurrency), None);
@@ -136,13 +136,8 @@ fn read_settings(options: &Options) -> Result<Settings, GatewayError> {
     Ok(Settings::parse(&text)?)
 }
 
-/// A sidecar is nobody's but the agent's beside it.
-async fn listen(mode: &Mode, port: u16) -> Result<TcpListener, GatewayError> {
-    let address = match mode {
-        Mode::Ingress { .. } => Ipv4Addr::UNSPECIFIED,
-        Mode::Direct { .. } | Mode::Identity { .. } => Ipv4Addr::LOCALHOST,
-    };
-    let address = SocketAddr::new(IpAddr::V4(address), port);
+async fn listen(port: u16) -> Result<TcpListener, GatewayError> {
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
     TcpListener::bind(address).await.map_err(|error| GatewayError::Listen(address, error))
 }
 
