@@ -19,6 +19,7 @@ running 1 test
 test result: {verdict}. 2 passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s
 """
 SKIP = '<testcase name="c"><skipped type="pytest.skip" message="{}">x</skipped></testcase>'
+K8S = '<testsuites><testsuite><testcase name="a"/></testsuite></testsuites>'
 PYTEST = '<testsuites><testsuite><testcase name="a"/><testcase name="b"/>{}</testsuite></testsuites>'
 
 
@@ -30,37 +31,40 @@ def run(script, *arguments):
 @pytest.mark.parametrize(
     ("cargo", "junit", "code", "closing"),
     [
-        (CARGO.format(verdict="ok", failed=0), PYTEST.format(""), 0, "5 passed, 0 failed"),
-        (CARGO.format(verdict="FAILED", failed=1), PYTEST.format(""), 1, "5 passed, 1 failed"),
-        (CARGO.format(verdict="ok", failed=0), None, 1, "3 passed, 1 failed"),
-        ("error: could not compile", PYTEST.format(""), 1, "2 passed, 1 failed"),
+        (CARGO.format(verdict="ok", failed=0), PYTEST.format(""), 0, "6 passed, 0 failed"),
+        (CARGO.format(verdict="FAILED", failed=1), PYTEST.format(""), 1, "6 passed, 1 failed"),
+        (CARGO.format(verdict="ok", failed=0), None, 1, "4 passed, 1 failed"),
+        ("error: could not compile", PYTEST.format(""), 1, "3 passed, 1 failed"),
         (
             CARGO.format(verdict="ok", failed=0),
             PYTEST.format(SKIP.format("machine: no IPv6")),
             0,
-            "5 passed, 0 failed, 1 skipped",
+            "6 passed, 0 failed, 1 skipped",
         ),
-        (CARGO.format(verdict="ok", failed=0), PYTEST.format(SKIP.format("later")), 1, "5 passed, 0 failed, 1 skipped"),
+        (CARGO.format(verdict="ok", failed=0), PYTEST.format(SKIP.format("later")), 1, "6 passed, 0 failed, 1 skipped"),
         (
             CARGO.format(verdict="ok", failed=0),
             PYTEST.format('<testcase name="d"><failure message="x"/></testcase>'),
             1,
-            "5 passed, 1 failed",
+            "6 passed, 1 failed",
         ),
         (
             CARGO.format(verdict="ok", failed=0).replace(", soak: 1,000 seeds", ""),
             PYTEST.format(""),
             1,
-            "5 passed, 0 failed, 1 skipped",
+            "6 passed, 0 failed, 1 skipped",
         ),
     ],
 )
 def test_counts_close_with_the_sum_and_fail_on_an_unforced_skip(tmp_path, cargo, junit, code, closing):
     (tmp_path / "cargo.txt").write_text(cargo, encoding="utf-8")
+    (tmp_path / "k8s.xml").write_text(K8S, encoding="utf-8")
     if junit:
         (tmp_path / "pytest.xml").write_text(junit, encoding="utf-8")
     status, lines = run("counts.py", tmp_path)
     assert (status, lines[-1]) == (code, closing)
+    (tmp_path / "k8s.xml").unlink()
+    assert run("counts.py", tmp_path)[0] == 1
 
 
 def name(text):

@@ -1,0 +1,99 @@
+"""Pods that hold nothing but a client, and what they get for an answer."""
+
+import dataclasses
+import json
+
+import images
+from cluster import Cluster
+
+
+@dataclasses.dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: str
+    # Whether the body came to its end.
+    complete: bool
+    error: str
+    seconds: float
+
+    def json(self) -> dict:
+        return json.loads(self.body)
+
+
+# What every pod of the tests may be: so that a namespace of the strictest kind takes them, too.
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def container(*arguments: str, **more) -> dict:
+    """A container with the client. It carries out `arguments`, or waits."""
+    return {
+        "name": "agent",
+        "image": images.CLIENT,
+        "args": list(arguments or ["wait"]),
+        "imagePullPolicy": "IfNotPresent",
+        "securityContext": RESTRICTED,
+        **more,
+    }
+
+
+def pod(name: str, *arguments: str, labels: dict | None = None, annotations: dict | None = None, **more) -> dict:
+    """A pod of such a container, which `more` describes further."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name, **(labels or {})}, "annotations": annotations or {}},
+        "spec": {"containers": [container(*arguments, **more)], "terminationGracePeriodSeconds": 5},
+    }
+
+
+def start(cluster: Cluster, namespace: str, name: str, **more) -> None:
+    cluster.apply(pod(name, **more), namespace)
+    cluster.wait(f"pod/{name}", "condition=Ready", namespace)
+
+
+def with_secret(secret: str) -> dict:
+    """All that an agent is given: the variables in a Secret."""
+    return {"envFrom": [{"secretRef": {"name": secret}}]}
+
+
+def request(
+    cluster: Cluster,
+    namespace: str,
+    pod: str,
+    url: str,
+    headers: dict | None = None,
+    body: dict | None = None,
+    arguments: tuple[str, ...] = (),
+    container: str = "agent",
+) -> list[Answer]:
+    """Requests from within a pod, as many as `arguments` say, else one. `url` and headers may name the pod's variables."""
+    command = ["/client", "request", *arguments]
+    command += [f"--header={name}: {value}" for name, value in (headers or {}).items()]
+    command += [f"--data={json.dumps(body)}"] if body is not None else []
+    said = cluster.exec(pod, *command, url, namespace=namespace, container=container)
+    return [Answer(**json.loads(line)) for line in said.splitlines()]
+
+
+MESSAGE = {"model": "claude-sonnet-4-20250514", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
+CHAT = {"model": "gpt-4.1-mini", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def messages(cluster: Cluster, namespace: str, pod: str, *arguments: str, **changes) -> list[Answer]:
+    """What Anthropic's clients ask, with what the environment says."""
+    headers = {"x-api-key": "$ANTHROPIC_API_KEY", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+    url = "$ANTHROPIC_BASE_URL/v1/messages"
+    return request(cluster, namespace, pod, url, headers, {**MESSAGE, **changes}, arguments)
+
+
+def chat(cluster: Cluster, namespace: str, pod: str, *arguments: str, **changes) -> list[Answer]:
+    """What OpenAI's clients ask, with what the environment says."""
+    headers = {"authorization": "Bearer $OPENAI_API_KEY", "content-type": "application/json"}
+    url = "$OPENAI_BASE_URL/chat/completions"
+    return request(cluster, namespace, pod, url, headers, {**CHAT, **changes}, arguments)

@@ -1,0 +1,3 @@
+module tollgate.dev/tests/k8s/client
+
+go 1.26

@@ -1,0 +1,221 @@
+// Command client is what a pod of the tests runs: it waits, or it makes requests and prints each answer as a line of JSON.
+//
+//	client wait
+//	client request [flags] URL
+//	client write FILE TEXT
+//	client read FILE
+//
+// URL, headers and data may name variables of the environment ($ANTHROPIC_BASE_URL): so it needs what an agent needs.
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fail("say what to do")
+	}
+	switch verb, arguments := os.Args[1], os.Args[2:]; {
+	case verb == "wait" && len(arguments) == 0:
+		wait()
+	case verb == "request":
+		request(arguments)
+	case verb == "write" && len(arguments) == 2:
+		if err := os.WriteFile(arguments[0], []byte(arguments[1]), 0o600); err != nil {
+			fail(err.Error())
+		}
+	case verb == "read" && len(arguments) == 1:
+		text, err := os.ReadFile(arguments[0])
+		if err != nil {
+			fail(err.Error())
+		}
+		os.Stdout.Write(text)
+	default:
+		fail("not understood: " + strings.Join(os.Args[1:], " "))
+	}
+}
+
+func fail(reason string) {
+	fmt.Fprintln(os.Stderr, "client:", reason)
+	os.Exit(2)
+}
+
+// wait ends at the signal that ends a pod. The kernel has no default for the first process of a pod.
+func wait() {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	<-stop
+}
+
+// plan is what the flags say.
+type plan struct {
+	method   string
+	url      string
+	headers  http.Header
+	data     string
+	count    int64
+	parallel int
+	lasting  time.Duration
+	timeout  time.Duration
+	strict   bool
+	tls      *tls.Config
+}
+
+func request(arguments []string) {
+	p := parse(arguments)
+	client := &http.Client{
+		Timeout: p.timeout,
+		Transport: &http.Transport{
+			TLSClientConfig:     p.tls,
+			ForceAttemptHTTP2:   true,
+			MaxIdleConnsPerHost: p.parallel,
+			DisableCompression:  true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if !p.run(client) && p.strict {
+		os.Exit(1)
+	}
+}
+
+func parse(arguments []string) plan {
+	p := plan{headers: http.Header{}}
+	flags := flag.NewFlagSet("client request", flag.ExitOnError)
+	flags.StringVar(&p.method, "method", "", "GET, or POST where there is data")
+	flags.StringVar(&p.data, "data", "", "the body")
+	flags.Int64Var(&p.count, "count", 1, "how many requests")
+	flags.IntVar(&p.parallel, "parallel", 1, "how many of them at a time")
+	flags.DurationVar(&p.lasting, "for", 0, "go on for so long, instead of a count")
+	flags.DurationVar(&p.timeout, "timeout", time.Minute, "the longest that one request may take")
+	flags.BoolVar(&p.strict, "strict", false, "exit with 1 unless every answer was a whole 2xx")
+	flags.Func("header", "NAME: VALUE, any number of times", func(line string) error {
+		name, value, found := strings.Cut(line, ":")
+		if !found {
+			return fmt.Errorf("no colon in %q", line)
+		}
+		p.headers.Add(name, os.ExpandEnv(strings.TrimSpace(value)))
+		return nil
+	})
+	ca := flags.String("ca", "", "a file of certificates to trust, instead of the image's")
+	certificate := flags.String("certificate", "", "a file with the client's certificate")
+	key := flags.String("key", "", "a file with its key")
+	_ = flags.Parse(arguments)
+	if flags.NArg() != 1 {
+		fail("name one URL")
+	}
+	p.url, p.data = os.ExpandEnv(flags.Arg(0)), os.ExpandEnv(p.data)
+	if p.method == "" {
+		p.method = http.MethodGet
+		if p.data != "" {
+			p.method = http.MethodPost
+		}
+	}
+	p.tls = trust(*ca, *certificate, *key)
+	return p
+}
+
+func trust(ca, certificate, key string) *tls.Config {
+	config := &tls.Config{}
+	if ca != "" {
+		text, err := os.ReadFile(ca)
+		config.RootCAs = x509.NewCertPool()
+		if err != nil || !config.RootCAs.AppendCertsFromPEM(text) {
+			fail("no certificates in " + ca)
+		}
+	}
+	if certificate != "" {
+		pair, err := tls.LoadX509KeyPair(certificate, key)
+		if err != nil {
+			fail(err.Error())
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config
+}
+
+// answer is what came of one request. Complete says that the body came to its end.
+type answer struct {
+	Status   int               `json:"status"`
+	Headers  map[string]string `json:"headers"`
+	Body     string            `json:"body"`
+	Complete bool              `json:"complete"`
+	Error    string            `json:"error"`
+	Seconds  float64           `json:"seconds"`
+}
+
+// run makes all requests, prints the answers as they end, and says whether each was a whole 2xx.
+func (p plan) run(client *http.Client) bool {
+	var begun atomic.Int64
+	var good atomic.Bool
+	good.Store(true)
+	end := time.Now().Add(p.lasting)
+	more := func() bool {
+		if p.lasting > 0 {
+			return time.Now().Before(end)
+		}
+		return begun.Add(1) <= p.count
+	}
+	var workers sync.WaitGroup
+	var line sync.Mutex
+	print := json.NewEncoder(os.Stdout)
+	print.SetEscapeHTML(false)
+	for range p.parallel {
+		workers.Go(func() {
+			for more() {
+				a := p.once(client)
+				if !a.Complete || a.Status/100 != 2 {
+					good.Store(false)
+				}
+				line.Lock()
+				_ = print.Encode(a)
+				line.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	return good.Load()
+}
+
+func (p plan) once(client *http.Client) (a answer) {
+	start := time.Now()
+	a.Headers = map[string]string{}
+	defer func() { a.Seconds = time.Since(start).Seconds() }()
+	r, err := http.NewRequest(p.method, p.url, strings.NewReader(p.data))
+	if err != nil {
+		a.Error = err.Error()
+		return a
+	}
+	r.Header = p.headers.Clone()
+	got, err := client.Do(r)
+	if err != nil {
+		a.Error = err.Error()
+		return a
+	}
+	defer got.Body.Close()
+	body, err := io.ReadAll(got.Body)
+	a.Status, a.Body, a.Complete = got.StatusCode, string(body), err == nil
+	if err != nil {
+		a.Error = err.Error()
+	}
+	// Trailers are there only now: gRPC says in one of them how a call went.
+	for _, part := range []http.Header{got.Header, got.Trailer} {
+		for name, values := range part {
+			a.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
+		}
+	}
+	return a
+}
