@@ -276,7 +276,7 @@ def test_a_sidecar_that_says_who_asks_leaves_the_rest_to_the_ingress(everything,
         ({"colour": "red"}, "colour"),
         ({"providers": {}}, "providers"),
         ({"providers": {"anthropic": {"key": "/nowhere/key"}}}, "/nowhere/key"),
-        ({"virtualKey": "/v"}, "virtualKey"),
+        ({"virtualKey": "/v", "providers": {"anthropic": {"key": "/k"}}}, "virtualKey"),
     ],
 )
 def test_wrong_settings_are_named_and_nothing_is_started(tmp_path, change, word):

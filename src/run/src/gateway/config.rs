@@ -170,3 +170,97 @@ fn render_identity(yaml: &str, upstream: &Upstream, places: &Places<'_>) -> Resu
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Settings;
+    use super::*;
+    use serde_json::json;
+
+    fn rendered(settings: &str) -> (Value, Mode) {
+        let mode = Settings::parse(settings).unwrap().mode;
+        let places = Places {
+            port: 4000,
+            admin_socket: Path::new("/run/admin.sock"),
+            secrets: Path::new("/secrets"),
+            filter: Path::new("/plugin.wasm"),
+            heap_bytes_max: Some(1000),
+        };
+        (render(shipped(&mode), &mode, &places).unwrap(), mode)
+    }
+
+    fn names(secrets: &[(&str, Value)]) -> Vec<String> {
+        secrets.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    fn cluster<'a>(config: &'a Value, name: &str) -> Option<&'a Value> {
+        config["static_resources"]["clusters"].as_array().unwrap().iter().find(|one| one["name"] == name)
+    }
+
+    fn http_filters(config: &Value) -> Vec<&str> {
+        let filters = config
+            .pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters");
+        filters.unwrap().as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect()
+    }
+
+    const METERING: &str = "ledger: {address: 'l.ns.svc:4001', tls: /own}\nproviders: {openai: {key: /k}}\n";
+
+    #[test]
+    fn an_ingress_shows_its_certificate_on_both_sides() {
+        let (config, mode) = rendered(&format!("mode: ingress\nlistener: {{tls: /public}}\n{METERING}"));
+        assert_eq!(names(&certificates(&mode)), ["ledger-client", "ledger-authority", "listener"]);
+        let listener = &config["static_resources"]["listeners"][0];
+        assert_eq!(listener["address"]["socket_address"], json!({"address": "0.0.0.0", "port_value": 4000}));
+        let text = listener["filter_chains"][0]["transport_socket"].to_string();
+        assert!(text.contains("/secrets/listener.json") && text.contains("DownstreamTlsContext"), "{text}");
+        let ledger = cluster(&config, "ledger").unwrap();
+        assert_eq!(ledger["type"], "STRICT_DNS");
+        let text = ledger.to_string();
+        for part in
+            ["l.ns.svc", "/secrets/ledger-client.json", "/secrets/ledger-authority.json", "tollgate-ledger"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        // Nobody asked for the admin API.
+        assert!(cluster(&config, "ledger-admin").is_none());
+        assert!(!config.to_string().contains("/key/"));
+        assert!(config["overload_manager"].to_string().contains("\"max_heap_size_bytes\":1000"));
+    }
+
+    #[test]
+    fn the_admin_api_is_served_where_it_is_asked_for() {
+        let (config, mode) =
+            rendered(&format!("mode: ingress\nadmin: {{address: 'l:4002', ca: /own/ca.crt}}\n{METERING}"));
+        assert_eq!(names(&certificates(&mode)), ["ledger-client", "ledger-authority", "admin-authority"]);
+        let admin = cluster(&config, "ledger-admin").unwrap().to_string();
+        assert!(admin.contains("/secrets/admin-authority.json"), "{admin}");
+        assert!(!admin.contains("ledger-client"), "the master key opens it, no certificate");
+    }
+
+    #[test]
+    fn a_sidecar_listens_on_loopback_and_puts_the_key_in_first() {
+        let (config, mode) = rendered(&format!("mode: direct\nvirtualKey: /key\n{METERING}"));
+        assert_eq!(names(&certificates(&mode)), ["ledger-client", "ledger-authority"]);
+        assert_eq!(credentials(&mode).len(), 2);
+        let address = &config["static_resources"]["listeners"][0]["address"]["socket_address"]["address"];
+        assert_eq!(address, LOOPBACK);
+        assert_eq!(http_filters(&config)[..3], ["placeholder", "virtual-key", "tollgate"]);
+        assert!(config.to_string().contains("/secrets/virtual-key.json"));
+    }
+
+    #[test]
+    fn a_sidecar_that_says_who_asks_knows_the_ingress_alone() {
+        let (config, mode) = rendered(
+            "mode: identity\nvirtualKey: /key\nupstream: {url: 'https://t.ns.svc:8443', ca: /ca.crt}\n",
+        );
+        assert_eq!(names(&certificates(&mode)), ["ingress-authority"]);
+        assert_eq!(credentials(&mode).len(), 1);
+        assert_eq!(http_filters(&config)[..2], ["placeholder", "virtual-key"]);
+        let clusters = config["static_resources"]["clusters"].as_array().unwrap();
+        assert_eq!(clusters.len(), 1);
+        let text = clusters[0].to_string();
+        assert!(text.contains("\"sni\":\"t.ns.svc\"") && text.contains("8443"), "{text}");
+        assert!(config.to_string().contains("\"host_rewrite_literal\":\"t.ns.svc:8443\""));
+        assert!(!config.to_string().contains("wasm"));
+    }
+}
