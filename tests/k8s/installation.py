@@ -1,0 +1,124 @@
+"""Tollgate on a cluster as a platform team has it: the chart as it is, with a mock provider behind, and a company's own certificates."""
+
+import contextlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import agents
+import httpx
+import trustme
+from cluster import Cluster
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHART = ROOT / "k8s" / "chart"
+EXAMPLES = ROOT / "k8s" / "examples"
+IMAGES = ROOT / "target" / "images"
+REPOSITORY = "ghcr.io/tollgate-dev"
+
+RELEASE = NAMESPACE = "tollgate"
+PROVIDERS = "providers"
+PROVIDER_PORT = 8080
+PROVIDER_KEYS = {"anthropic": "provider-key-anthropic", "openai": "provider-key-openai", "gemini": "provider-key-gemini"}
+GATEWAY = f"{RELEASE}-gateway.{NAMESPACE}.svc"
+
+
+class Provider:
+    """The mock provider in the cluster, and its control API."""
+
+    def __init__(self, port: int):
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
+
+    def requests(self) -> list[dict]:
+        return self.http.get("/mock/requests").json()
+
+    def count(self) -> int:
+        return self.http.get("/mock/count").json()["count"]
+
+
+class Installation:
+    """A release of the chart."""
+
+    def __init__(self, cluster: Cluster, provider: Provider, values: dict):
+        self.cluster = cluster
+        self.provider = provider
+        self.values = values
+
+    def helm(self, verb: str, *arguments: str) -> str:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as values:
+            json.dump(self.values, values)
+            values.flush()
+            where = [RELEASE, str(CHART), f"--namespace={NAMESPACE}", f"--values={values.name}"]
+            return self.cluster.helm(verb, *where, "--wait", "--timeout=5m", *arguments, timeout=330)
+
+
+@contextlib.contextmanager
+def provider(cluster: Cluster) -> Iterator[Provider]:
+    """A mock provider in a namespace of its own, which takes one key for each API."""
+    cluster.kubectl("create", "namespace", PROVIDERS)
+    name = "mock-provider"
+    container = {
+        "name": name,
+        "image": f"{REPOSITORY}/tollgate-mock-provider:{version()}",
+        "args": [f"--listen=0.0.0.0:{PROVIDER_PORT}", *(f"--{api}-key={key}" for api, key in PROVIDER_KEYS.items())],
+        "ports": [{"containerPort": PROVIDER_PORT}],
+        "readinessProbe": {"httpGet": {"path": "/mock/count", "port": PROVIDER_PORT}, "periodSeconds": 1},
+        "securityContext": {**agents.RESTRICTED, "runAsUser": 65532},
+    }
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 1}}
+    deployment = {"selector": {"matchLabels": {"app": name}}, "template": template}
+    service = {"selector": {"app": name}, "ports": [{"port": PROVIDER_PORT}]}
+    cluster.apply(
+        [
+            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": deployment},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
+        ],
+        PROVIDERS,
+    )
+    cluster.rollout(f"deployment/{name}", PROVIDERS)
+    with cluster.forward(f"service/{name}", PROVIDER_PORT, PROVIDERS) as port:
+        yield Provider(port)
+    cluster.kubectl("delete", "namespace", PROVIDERS, "--wait=false")
+
+
+def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
+    """What a platform team has before it installs: a namespace, the providers' keys and a certificate. Gives the chart's values."""
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
+    certificate = {
+        "tls.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode(),
+        "tls.key": pair.private_key_pem.bytes().decode(),
+    }
+    cluster.apply(
+        [
+            secret("gateway-certificate", certificate, "kubernetes.io/tls"),
+            *(secret(f"provider-{api}", {"api-key": key}) for api, key in PROVIDER_KEYS.items()),
+        ],
+        NAMESPACE,
+    )
+    url = f"http://mock-provider.{PROVIDERS}.svc:{PROVIDER_PORT}"
+    return {
+        "providers": {api: {"secret": f"provider-{api}", "url": url} for api in PROVIDER_KEYS},
+        "ledger": {"persistence": {"size": "1Gi", "storageClass": cluster.volume("ledger") or ""}},
+        # Short, so that the tests need not wait for them.
+        "gateway": {"tls": {"secret": "gateway-certificate"}, "drain": {"endpointsSeconds": 2, "streamsSeconds": 60}},
+    }
+
+
+def secret(name: str, entries: dict[str, str], kind: str = "Opaque") -> dict:
+    return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": name}, "stringData": entries}
+
+
+def load_images(cluster: Cluster) -> None:
+    """The product's own, from `make images`."""
+    archives = sorted(IMAGES.glob("*.tar"))
+    assert archives, f"no images in {IMAGES}: run make images, or make test-k8s"
+    for archive in archives:
+        cluster.load(archive)
+
+
+def version() -> str:
+    """The workspace's, which is the tag of its images."""
+    (line,) = [line for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version = ")]
+    return line.split('"')[1]

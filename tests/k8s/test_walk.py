@@ -1,0 +1,173 @@
+"""What a platform team does, from `helm install` on. Each step stands on those before it."""
+
+import decimal
+import json
+
+import agents
+import installation
+import pytest
+from installation import NAMESPACE
+
+IN_ORDER = True
+
+# Where the people of k8s/examples work who only make keys.
+PEOPLE = "payments"
+GROUP = "tollgate.dev/v1alpha1"
+
+
+def budget(amount: str) -> dict:
+    """That of the team, with other limits."""
+    limits = [{"amount": amount, "period": "Month", "timeZone": "Europe/Vienna"}]
+    target = {"kind": "Team", "name": "payments"}
+    return {"kind": "Budget", "metadata": {"name": "payments"}, "spec": {"targetRef": target, "limits": limits}}
+
+
+def key(name: str, **spec) -> dict:
+    return {"kind": "VirtualKey", "metadata": {"name": name}, "spec": {"teamRef": {"name": "payments", "namespace": NAMESPACE}, **spec}}
+
+
+@pytest.fixture(scope="module")
+def tollgate(cluster, authority):
+    installation.load_images(cluster)
+    with installation.provider(cluster) as provider:
+        yield installation.Installation(cluster, provider, installation.prepare(cluster, authority))
+
+
+@pytest.fixture
+def apply(cluster):
+    """Applies custom resources to a namespace."""
+    return lambda namespace, *objects: cluster.apply([{"apiVersion": GROUP, **one} for one in objects], namespace)
+
+
+@pytest.fixture
+def say(cluster):
+    """What an agent says to Anthropic's API, and hears."""
+    return lambda pod, *arguments, **changes: agents.messages(cluster, PEOPLE, pod, *arguments, **changes)
+
+
+def condition(thing: dict, kind: str) -> dict:
+    """A condition that is about the object as it is now."""
+    status = thing.get("status", {})
+    found = [one for one in status.get("conditions", []) if one["type"] == kind]
+    return found[0] if found and found[0].get("observedGeneration") == thing["metadata"]["generation"] else {}
+
+
+def is_ready(thing: dict) -> bool:
+    return condition(thing, "Ready").get("status") == "True"
+
+
+def test_the_chart_is_installed_and_everything_gets_ready(cluster, tollgate):
+    notes = tollgate.helm("install")
+    assert "kubectl" in notes
+    for part in ("ledger", "operator", "gateway"):
+        cluster.rollout(f"deployment/{installation.RELEASE}-{part}", NAMESPACE)
+
+
+def test_the_examples_get_ready_and_keys_become_secrets(cluster, tollgate):
+    cluster.apply(installation.EXAMPLES)
+    for kind in ("organizations", "teams", "budgets", "virtualkeys"):
+        for one in cluster.find(f"{kind}.tollgate.dev", "*"):
+            name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
+            cluster.watch(f"{kind}.tollgate.dev", name, is_ready, f"{namespace}/{name} of the {kind} is ready", namespace)
+    for name in ("alice", "reviewer-llm"):
+        entries = cluster.get("secret", name, PEOPLE)["data"]
+        assert {"ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_KEY"} <= set(entries)
+
+
+def test_budgets_are_listed_with_their_money(cluster, tollgate):
+    head, *lines = cluster.kubectl("get", "budgets", "--namespace", NAMESPACE).splitlines()
+    assert head.split() == "NAME TARGET LIMIT PERIOD POSTED PENDING AVAILABLE USED % RESETS READY".split()
+    (line,) = [line for line in lines if line.startswith("payments ")]
+    assert line.split()[1:4] == ["Team/payments", "150", "Day"], line
+
+
+def test_an_agent_needs_nothing_but_the_secret_and_its_spend_shows(cluster, tollgate, say):
+    agents.start(cluster, PEOPLE, "alice", **agents.with_secret("alice"))
+    before = tollgate.provider.count()
+    (answer,) = say("alice")
+    assert answer.status == 200, answer
+    (answer,) = agents.chat(cluster, PEOPLE, "alice")
+    assert answer.status == 200, answer
+    (answer,) = say("alice", stream=True)
+    assert answer.status == 200 and "message_stop" in answer.body, answer
+    assert tollgate.provider.count() == before + 3
+    spent = lambda thing: decimal.Decimal(thing.get("status", {}).get("spend") or 0) > 0
+    cluster.watch("virtualkeys", "alice", spent, "the key's spend shows", PEOPLE, patience=10)
+    posted = lambda thing: decimal.Decimal(thing["status"]["tightest"].get("posted") or 0) > 0
+    cluster.watch("budgets", "payments", posted, "the budget's spend shows", NAMESPACE, patience=10)
+
+
+def test_a_changed_budget_counts_for_the_very_next_request(cluster, tollgate, apply, say):
+    before = tollgate.provider.count()
+    apply(NAMESPACE, budget("0"))
+    cluster.watch("budgets", "payments", programmed, "the lower budget is programmed", NAMESPACE, patience=10)
+    (answer,) = say("alice")
+    assert answer.status == 402 and answer.json()["error"]["type"] == "billing_error", answer
+    assert tollgate.provider.count() == before
+    apply(NAMESPACE, budget("100"))
+    cluster.watch("budgets", "payments", is_ready, "the higher budget is programmed", NAMESPACE, patience=10)
+    (answer,) = say("alice")
+    assert answer.status == 200, answer
+
+
+def programmed(thing: dict) -> bool:
+    return condition(thing, "Programmed").get("status") == "True"
+
+
+def test_a_model_that_a_key_does_not_allow_is_refused(cluster, tollgate, say):
+    agents.start(cluster, PEOPLE, "reviewer", **agents.with_secret("reviewer-llm"))
+    before = tollgate.provider.count()
+    (answer,) = say("reviewer", model="claude-opus-4-20250514")
+    assert answer.status == 403 and answer.json()["error"]["type"] == "permission_error", answer
+    assert tollgate.provider.count() == before
+
+
+def test_a_namespace_that_the_team_does_not_allow_gets_no_key(cluster, tollgate, apply, namespace):
+    apply(namespace, key("mallory"))
+    unresolved = lambda thing: condition(thing, "ResolvedRefs").get("status") == "False"
+    thing = cluster.watch("virtualkeys", "mallory", unresolved, "the reference is not resolved", namespace)
+    assert condition(thing, "Ready")["status"] == "False"
+    assert cluster.find("secrets", namespace) == []
+
+
+def test_a_rotated_key_works_until_the_overlap_ends(cluster, tollgate, apply, say):
+    apply(PEOPLE, key("alice", rotation={"every": "720h", "overlap": "15s"}))
+    old = cluster.get("secret", "alice", PEOPLE)["data"]["ANTHROPIC_API_KEY"]
+    cluster.kubectl("annotate", "virtualkey", "alice", "tollgate.dev/rotate=once", "--namespace", PEOPLE)
+    cluster.watch("secrets", "alice", lambda it: it["data"]["ANTHROPIC_API_KEY"] != old, "a new key is there", PEOPLE)
+    cluster.watch("virtualkeys", "alice", lambda it: it["status"].get("previous"), "the old key is listed", PEOPLE)
+    agents.start(cluster, PEOPLE, "alice-anew", **agents.with_secret("alice"))
+    for pod in ("alice", "alice-anew"):
+        (answer,) = say(pod)
+        assert answer.status == 200, (pod, answer)
+    cluster.watch("virtualkeys", "alice", lambda it: not it["status"].get("previous"), "the overlap is over", PEOPLE)
+    (answer,) = say("alice")
+    assert answer.status == 401 and answer.json()["error"]["type"] == "authentication_error", answer
+    (answer,) = say("alice-anew")
+    assert answer.status == 200, answer
+
+
+def test_a_deleted_secret_comes_again_with_another_key(cluster, tollgate, say):
+    old = cluster.get("secret", "alice", PEOPLE)["data"]["ANTHROPIC_API_KEY"]
+    cluster.delete("secret", "alice", PEOPLE)
+    cluster.watch("secrets", "alice", lambda it: it["data"]["ANTHROPIC_API_KEY"] != old, "a new key is there", PEOPLE)
+    (answer,) = say("alice-anew")
+    assert answer.status == 401, answer
+
+
+def test_a_deleted_key_is_refused_from_the_next_request_on(cluster, tollgate, say):
+    agents.start(cluster, PEOPLE, "alice-last", **agents.with_secret("alice"))
+    (answer,) = say("alice-last")
+    assert answer.status == 200, answer
+    cluster.delete("virtualkey", "alice", PEOPLE)
+    (answer,) = say("alice-last")
+    assert answer.status == 401, answer
+    assert "alice" not in [one["metadata"]["name"] for one in cluster.find("secrets", PEOPLE)]
+
+
+def test_no_key_shows_where_it_must_not(cluster, tollgate):
+    """Not in a status, an event, an annotation or a log."""
+    seen = json.dumps([cluster.find(kind, "*") for kind in ("virtualkeys", "budgets", "events", "pods")])
+    for part in ("ledger", "operator", "gateway"):
+        seen += cluster.logs(f"deployment/{installation.RELEASE}-{part}", NAMESPACE)
+    assert "sk-tg-" not in seen
