@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from conftest import CHART
+from rendering import CHART
 
 TABLE = sorted((CHART / "ci").glob("*.yaml"))
 HERE = pathlib.Path(__file__).parent

@@ -1,0 +1,27 @@
+"""The chart, rendered by Helm."""
+
+import pathlib
+import subprocess
+
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+CHART = ROOT / "k8s" / "chart"
+
+
+class Helm:
+    def __init__(self, program: pathlib.Path):
+        self.program = program
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60)
+
+    def template(self, *arguments: str) -> list[dict]:
+        result = self.run("template", "tollgate", str(CHART), "--namespace=tollgate", *arguments)
+        assert result.returncode == 0, result.stderr
+        return [document for document in yaml.safe_load_all(result.stdout) if document]
+
+    def refusal(self, *arguments: str) -> str:
+        result = self.run("template", "tollgate", str(CHART), "--namespace=tollgate", *arguments)
+        assert result.returncode != 0, "it was taken"
+        return result.stderr
