@@ -1,0 +1,148 @@
+"""Who may do what, as the API server judges it: the operator, and people with the roles that the chart ships. Nothing of Tollgate runs here."""
+
+import json
+import time
+
+import pytest
+from cluster import Refused
+from installation import CHART
+
+# Of a release that is not the one of the other tests.
+RELEASE, NAMESPACE = "rights", "tollgate-rights"
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-operator"
+AS_OPERATOR = f"--as={OPERATOR}"
+LABEL = "tollgate.dev/virtual-key"
+TEMPLATES = ("rbac", "secret-guard", "user-roles")
+
+
+@pytest.fixture(scope="module")
+def rights(bare_cluster):
+    cluster = bare_cluster
+    shown = [f"--show-only=templates/{template}.yaml" for template in TEMPLATES]
+    manifests = cluster.helm("template", RELEASE, str(CHART), f"--namespace={NAMESPACE}", *shown)
+    for namespace in (NAMESPACE, "people"):
+        cluster.kubectl("create", "namespace", namespace)
+    cluster.apply(manifests)
+    # The API server takes up a policy some moments after it is there.
+    probe = ("create", "secret", "generic", "probe", "--namespace=people", AS_OPERATOR, "--dry-run=server")
+    wait_until_refused(cluster, *probe)
+    roles = {"anna": "tollgate-platform", "ben": "edit", "carla": "view", "dora": "admin"}
+    for person, role in roles.items():
+        cluster.kubectl("create", "rolebinding", person, f"--clusterrole={role}", f"--user={person}", "--namespace=people")
+    yield cluster
+    cluster.kubectl("delete", "--filename=-", "--wait=false", stdin=manifests)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "people", "--wait=false")
+
+
+def wait_until_refused(cluster, *arguments: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            cluster.kubectl(*arguments)
+        except Refused as refusal:
+            if "carry one of its labels" in str(refusal):
+                return
+        time.sleep(0.1)
+    raise AssertionError("the policy is not in force")
+
+
+def may(cluster, user: str, verb: str, what: str, name: str = "", namespace: str = "people") -> bool:
+    """Asks the API server; `what` is `RESOURCE.GROUP` or `RESOURCE.GROUP/PART`."""
+    resource, _, part = what.partition("/")
+    resource, _, group = resource.partition(".")
+    asked = {"verb": verb, "resource": resource, "group": group, "subresource": part, "name": name, "namespace": namespace}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "groups": ["system:authenticated"], "resourceAttributes": asked},
+    }
+    answer = cluster.kubectl("create", "--filename=-", "--output=json", stdin=json.dumps(review))
+    return json.loads(answer)["status"]["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "what", "name", "expected"),
+    [
+        ("patch", "budgets.tollgate.dev", "", True),
+        ("patch", "budgets.tollgate.dev/status", "", True),
+        ("create", "budgets.tollgate.dev", "", False),
+        ("delete", "virtualkeys.tollgate.dev", "", False),
+        ("create", "secrets", "", True),
+        ("update", "secrets", "", False),
+        ("update", "secrets", "tollgate-sidecar-tls", False),
+        ("deletecollection", "secrets", "", False),
+        ("create", "pods", "", False),
+        ("get", "pods", "", False),
+        ("create", "events.events.k8s.io", "", True),
+        ("patch", "namespaces", "", False),
+        ("create", "rolebindings.rbac.authorization.k8s.io", "", False),
+        ("patch", "mutatingwebhookconfigurations.admissionregistration.k8s.io", f"{RELEASE}-sidecar-injector", True),
+        ("patch", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "other", False),
+        ("create", "leases.coordination.k8s.io", "", False),
+    ],
+)
+def test_the_operator_may_do_what_it_is_for(rights, verb, what, name, expected):
+    assert may(rights, OPERATOR, verb, what, name) is expected
+
+
+@pytest.mark.parametrize(
+    ("verb", "what", "name", "expected"),
+    [
+        ("create", "leases.coordination.k8s.io", "", True),
+        ("patch", "leases.coordination.k8s.io", f"{RELEASE}-operator", True),
+        ("patch", "leases.coordination.k8s.io", "other", False),
+        ("update", "secrets", f"{RELEASE}-ca", True),
+        ("update", "secrets", "other", False),
+    ],
+)
+def test_the_operator_looks_after_its_own_things_in_its_own_namespace(rights, verb, what, name, expected):
+    assert may(rights, OPERATOR, verb, what, name, NAMESPACE) is expected
+
+
+@pytest.mark.parametrize(
+    ("person", "writes_keys", "writes_budgets", "reads"),
+    [
+        ("anna", True, True, True),  # tollgate-platform
+        ("ben", True, False, True),  # edit
+        ("dora", True, False, True),  # admin
+        ("carla", False, False, True),  # view
+        ("eve", False, False, False),
+    ],
+)
+def test_people_have_the_rights_of_their_role(rights, person, writes_keys, writes_budgets, reads):
+    def can(verb, kind):
+        return may(rights, person, verb, f"{kind}.tollgate.dev")
+
+    assert {can(verb, "virtualkeys") for verb in ("create", "update", "patch", "delete")} == {writes_keys}
+    for kind in ("organizations", "teams", "users", "budgets", "pricebooks"):
+        assert {can(verb, kind) for verb in ("create", "update", "patch", "delete")} == {writes_budgets}, kind
+        assert can("get", kind) is reads, kind
+    # What a key has spent is the operator's word alone.
+    assert not can("patch", "virtualkeys/status")
+
+
+def secret(name: str, **labels: str) -> str:
+    metadata = {"name": name, "namespace": "people", "labels": {f"tollgate.dev/{kind.replace('_', '-')}": value for kind, value in labels.items()}}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"entry": "value"}})
+
+
+def test_the_operator_writes_only_secrets_that_are_its_own(rights):
+    create = ("create", "--filename=-")
+
+    def refused(*arguments, **options):
+        with pytest.raises(Refused, match="writes only Secrets that carry one of its labels"):
+            rights.kubectl(*arguments, **options)
+
+    rights.kubectl(*create, stdin=secret("theirs"))
+    refused(*create, AS_OPERATOR, stdin=secret("bare"))
+    for name, label in (("key", "virtual_key"), ("certificate", "secret")):
+        rights.kubectl(*create, AS_OPERATOR, stdin=secret(name, **{label: ""}))
+    own, theirs = ("key", "--namespace=people", AS_OPERATOR), ("theirs", "--namespace=people", AS_OPERATOR)
+    rights.kubectl("patch", "secret", *own, '--patch={"stringData": {"entry": "other"}}')
+    # Neither may it take what is not its own, nor leave something behind that nobody owns.
+    refused("label", "secret", *theirs, f"{LABEL}=")
+    refused("label", "secret", *own, f"{LABEL}-")
+    refused("delete", "secret", *theirs)
+    rights.kubectl("delete", "secret", *own)
+    # Everybody else is left alone.
+    rights.kubectl("delete", "secret", "theirs", "certificate", "--namespace=people")
