@@ -1,5 +1,6 @@
 """The chart, rendered by Helm."""
 
+import functools
 import pathlib
 import subprocess
 
@@ -17,6 +18,11 @@ class Helm:
         return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60)
 
     def template(self, *arguments: str) -> list[dict]:
+        """The objects of a release. Nobody changes them: they are the same for every test."""
+        return self._templates(arguments)
+
+    @functools.cache
+    def _templates(self, arguments: tuple[str, ...]) -> list[dict]:
         result = self.run("template", "tollgate", str(CHART), "--namespace=tollgate", *arguments)
         assert result.returncode == 0, result.stderr
         return [document for document in yaml.safe_load_all(result.stdout) if document]
