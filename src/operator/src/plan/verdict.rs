@@ -162,7 +162,7 @@ struct Found<'a> {
     verdict: Option<&'a Verdict>,
 }
 
-/// Why a reference does not resolve. Whether it is permitted comes first: who may not use an object need not know of it.
+/// Why a reference does not resolve.
 fn unresolved(
     field: &str,
     kind: Kind,
@@ -171,21 +171,17 @@ fn unresolved(
     found: Option<Found<'_>>,
     world: &World,
 ) -> Option<Problem> {
-    let permitted = from == target.namespace
-        || found.as_ref().is_some_and(|found| allows(found.allowed, &target.namespace, from, world));
-    if !permitted {
+    let Some(found) = found else {
+        let message = format!("{field}: there is no {kind} {target}: make it, or name another");
+        return Some(Problem::new("RefNotFound", message));
+    };
+    if from != target.namespace && !allows(found.allowed, &target.namespace, from, world) {
         let message = format!(
-            "{field}: no {kind} {target} lets namespace {from} use it: whoever owns it can list the namespace in its \
+            "{field}: {kind} {target} does not let namespace {from} use it: whoever owns it can list the namespace in its \
              spec.allowedNamespaces"
         );
         return Some(Problem::new("RefNotPermitted", message));
     }
-    let Some(found) = found else {
-        return Some(Problem::new(
-            "RefNotFound",
-            format!("{field}: there is no {kind} {target}: make it, or name another"),
-        ));
-    };
     if !found.alive {
         let message = format!("{field}: {kind} {target} is being deleted: name another, or make it anew");
         return Some(Problem::new("RefNotFound", message));

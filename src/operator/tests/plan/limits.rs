@@ -1,0 +1,181 @@
+//! What budgets, teams and keys say together.
+
+use crate::cluster::{Cluster, account, condition};
+use crate::scenarios::{KEY, PLATFORM};
+use tollgate_domain::account::AccountKind::{Key, Team};
+use tollgate_domain::money::Nanodollars;
+use tollgate_domain::rate::RateKind;
+
+fn dollars(text: &str) -> Nanodollars {
+    text.parse().unwrap()
+}
+
+fn budget(name: &str, namespace: &str, spec: &str) -> String {
+    format!("kind: Budget\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n")
+}
+
+#[test]
+fn several_budgets_on_one_target_all_apply() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    let team = "targetRef: {kind: Team, name: payments}";
+    cluster.apply(&budget(
+        "lower",
+        "tollgate",
+        &format!("{{{team}, limits: [{{amount: \"800\", period: Month}}]}}"),
+    ));
+    cluster.apply(&budget(
+        "daily",
+        "tollgate",
+        &format!("{{{team}, limits: [{{amount: \"90\", period: Day}}]}}"),
+    ));
+    cluster.settle();
+    let amounts: Vec<_> =
+        cluster.held(Team, "tollgate/payments").unwrap().limits.iter().map(|limit| limit.amount).collect();
+    assert_eq!(amounts, [dollars("90"), dollars("800")]);
+    // Each shows its own amount against what is spent together.
+    cluster.spend(&account(Team, "tollgate/payments"), "400");
+    cluster.settle();
+    let shown = |name: &str| {
+        let limit = cluster.budget_status(&format!("tollgate/{name}")).tightest.unwrap();
+        (limit.amount, limit.available.unwrap(), limit.used_percent.unwrap())
+    };
+    assert_eq!(shown("payments"), ("1000".into(), "600".into(), 40));
+    assert_eq!(shown("lower"), ("800".into(), "400".into(), 50));
+    assert_eq!(shown("daily"), ("90".into(), "-310".into(), 444));
+}
+
+#[test]
+fn a_key_has_what_its_team_gives_each_key_and_can_only_narrow_it() {
+    let manifests = r#"
+kind: Team
+metadata: {name: core, namespace: platform}
+spec:
+  perKey:
+    limits: [{amount: "100", period: Month, timeZone: Europe/Vienna}]
+    rates: {requestsPerMinute: 60, parallelRequests: 2}
+    models: ["anthropic/*", gpt-5]
+---
+kind: VirtualKey
+metadata: {name: agent, namespace: platform}
+spec:
+  teamRef: {name: core}
+  rates: {requestsPerMinute: 600, tokensPerDay: 5, parallelRequests: 1}
+  models: [gpt-5, gpt-5-mini]
+---
+kind: Budget
+metadata: {name: agent, namespace: platform}
+spec: {targetRef: {kind: VirtualKey, name: agent}, limits: [{amount: "20", period: Month, timeZone: Europe/Vienna}]}
+"#;
+    let cluster = Cluster::with(manifests);
+    let key = cluster.key("platform/agent");
+    assert_eq!(key.models, ["gpt-5"]);
+    let rates: Vec<_> = key.rates.iter().map(|rate| (rate.kind, rate.limit)).collect();
+    assert_eq!(
+        rates,
+        [(RateKind::RequestsPerMinute, 60), (RateKind::TokensPerDay, 5), (RateKind::Parallel, 1)]
+    );
+    let amounts: Vec<_> = key.limits.iter().map(|limit| limit.amount).collect();
+    assert_eq!(amounts, [dollars("20")]);
+}
+
+#[test]
+fn a_key_whose_models_are_none_of_the_teams_is_not_programmed() {
+    let cluster = Cluster::with(
+        r#"
+kind: Team
+metadata: {name: core, namespace: platform}
+spec: {perKey: {models: [gpt-5]}}
+---
+kind: VirtualKey
+metadata: {name: agent, namespace: platform}
+spec: {teamRef: {name: core}, models: [claude-opus-4-1]}
+"#,
+    );
+    let status = cluster.key_status("platform/agent");
+    assert_eq!(condition(&status.conditions, "Accepted"), "False ModelsNotAllowed");
+    assert!(cluster.held(Key, "platform/agent").is_none());
+}
+
+#[test]
+fn a_budget_on_sessions_caps_each_session_of_the_keys_that_it_concerns() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    let session = |amount: &str| {
+        format!(
+            "{{targetRef: {{kind: Session, name: \"*\"}}, limits: [{{amount: \"{amount}\", period: Lifetime}}]}}"
+        )
+    };
+    cluster.apply(&budget("all", "tollgate", &session("5")));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")));
+    assert_eq!(condition(&cluster.budget_status("tollgate/all").conditions, "Ready"), "True Ready");
+    // Another platform namespace speaks for its own keys.
+    cluster.apply(&budget("own", "platform", &session("1")));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")));
+    cluster.settings.platform_namespaces.insert("payments".into());
+    cluster.apply(&budget("own", "payments", &session("2")));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("2")));
+    cluster.apply(&budget("own", "payments", &session("9")));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")), "the lowest");
+}
+
+#[test]
+fn a_budget_on_a_tag_is_the_installations_alone() {
+    let cluster = Cluster::with(&budget(
+        "tag",
+        "platform",
+        "{targetRef: {kind: Tag, name: project}, limits: [{amount: \"5\", period: Day}]}",
+    ));
+    let status = cluster.budget_status("platform/tag");
+    assert_eq!(condition(&status.conditions, "Accepted"), "False NamespaceNotListed");
+    assert!(cluster.ledger.is_empty());
+}
+
+#[test]
+fn a_budget_without_a_target_waits_for_it() {
+    let mut cluster = Cluster::with(&budget(
+        "core",
+        "platform",
+        "{targetRef: {kind: Team, name: core}, limits: [{amount: \"5\", period: Day}]}",
+    ));
+    let status = cluster.budget_status("platform/core");
+    assert_eq!(condition(&status.conditions, "ResolvedRefs"), "False RefNotFound");
+    cluster.apply("kind: Team\nmetadata: {name: core, namespace: platform}\nspec: {}\n");
+    cluster.settle();
+    assert_eq!(condition(&cluster.budget_status("platform/core").conditions, "Ready"), "True Ready");
+    assert_eq!(cluster.held(Team, "platform/core").unwrap().limits.len(), 1);
+}
+
+#[test]
+fn a_budget_that_is_deleted_or_edited_changes_its_target() {
+    let mut cluster = Cluster::with(PLATFORM);
+    let amounts = |cluster: &Cluster| -> Vec<Nanodollars> {
+        cluster.held(Team, "tollgate/payments").unwrap().limits.iter().map(|limit| limit.amount).collect()
+    };
+    let lowered =
+        "{targetRef: {kind: Team, name: payments}, limits: [{amount: \"0.000000001\", period: Month}]}";
+    cluster.apply(&budget("payments", "tollgate", lowered));
+    cluster.settle();
+    assert_eq!(amounts(&cluster), [Nanodollars::new(1)]);
+    cluster.delete(tollgate_operator::plan::Kind::Budget, "tollgate/payments");
+    cluster.settle();
+    assert_eq!(amounts(&cluster), []);
+}
+
+#[test]
+fn a_time_zone_that_nobody_knows_is_told_and_the_limit_holds() {
+    let cluster = Cluster::with(&format!(
+        "{PLATFORM}---\n{}",
+        budget(
+            "payments",
+            "tollgate",
+            "{targetRef: {kind: Team, name: payments}, limits: [{amount: \"10\", period: Month, timeZone: Europe/Wien}]}"
+        )
+    ));
+    let status = cluster.budget_status("tollgate/payments");
+    assert_eq!(condition(&status.conditions, "Accepted"), "False UnknownTimeZone");
+    assert_eq!(condition(&status.conditions, "Programmed"), "True Programmed");
+    assert_eq!(cluster.held(Team, "tollgate/payments").unwrap().limits[0].amount, dollars("10"));
+}

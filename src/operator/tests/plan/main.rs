@@ -1,0 +1,9 @@
+//! The plan, carried out on a small model of an API server and a ledger: scenarios with names, and worlds by chance.
+
+mod cluster;
+mod keys;
+mod limits;
+mod properties;
+mod references;
+mod scenarios;
+mod statuses;
