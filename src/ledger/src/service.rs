@@ -1,11 +1,15 @@
 //! The gRPC service that the filter speaks to: messages into values, values to the store, answers back.
 
 use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::door::Peer;
 use crate::master::MasterKey;
-use crate::store::{Found, Store, StoreError};
+use crate::permits;
+use crate::store::{Found, Reach, Store, StoreError};
 use crate::unknown_keys::UnknownKeys;
 use std::sync::Arc;
 use tollgate_domain::hold::{DenialReason, HoldAsk, LookupAsk, Outcome, Report, Verdict};
+use tollgate_domain::ids::KeyDigest;
 use tollgate_proto::convert::{Invalid, report_outcome};
 use tollgate_proto::v1;
 use tollgate_proto::v1::ledger_server::Ledger;
@@ -19,12 +23,14 @@ pub struct LedgerService<S> {
     master: MasterKey,
     clock: Clock,
     unknown: UnknownKeys,
+    counters: Arc<Counters>,
 }
 
 impl<S: Store> LedgerService<S> {
     /// The service over `store`.
     pub fn new(store: Arc<S>, master: MasterKey, clock: Clock) -> Self {
-        Self { store, master, clock, unknown: UnknownKeys::default() }
+        let counters = store.counters();
+        Self { store, master, clock, unknown: UnknownKeys::default(), counters }
     }
 
     /// The catalogue, unless the caller has it.
@@ -34,29 +40,50 @@ impl<S: Store> LedgerService<S> {
         (known_revision != catalogue.revision()).then(|| catalogue.into())
     }
 
-    async fn decide(&self, ask: HoldAsk, reports: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), Status> {
-        if reports.is_empty() && self.unknown.contains(&ask.key, self.clock.now()) {
+    async fn decide(
+        &self,
+        reach: Reach,
+        ask: HoldAsk,
+        reports: Vec<Report>,
+    ) -> Result<(Verdict, Vec<Outcome>), Status> {
+        if reports.is_empty() && self.unknown.contains(&reach, &ask.key, self.clock.now()) {
             let reason = DenialReason::KeyUnknown;
             let denied = crate::rules::admission::denied(reason);
             return Ok((Verdict::Denied(denied), Vec::new()));
         }
         let key = ask.key;
-        let (verdict, outcomes) = self.store.hold(ask, reports).await.map_err(|error| status(&error))?;
+        let held = self.store.hold_within(reach.clone(), ask, reports).await;
+        let (verdict, outcomes) = held.map_err(|error| status(&error))?;
         if matches!(&verdict, Verdict::Denied(denied) if denied.reason == DenialReason::KeyUnknown) {
-            self.unknown.remember(key, self.clock.now());
+            self.unknown.remember(reach, key, self.clock.now());
         }
         Ok((verdict, outcomes))
+    }
+
+    /// What is known of a key that is not the master key.
+    async fn find(&self, reach: Reach, key: KeyDigest, known_version: Vec<u8>) -> Result<Found, Status> {
+        if self.unknown.contains(&reach, &key, self.clock.now()) {
+            return Ok(Found::Unknown);
+        }
+        let found = self.store.lookup_within(reach.clone(), key, known_version).await;
+        let found = found.map_err(|error| status(&error))?;
+        if found == Found::Unknown {
+            self.unknown.remember(reach, key, self.clock.now());
+        }
+        Ok(found)
     }
 }
 
 #[tonic::async_trait]
 impl<S: Store> Ledger for LedgerService<S> {
     async fn hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldResponse>, Status> {
+        let reach = reach(&request)?;
         let mut message = request.into_inner();
         let events = Events::read("reports", std::mem::take(&mut message.reports))?;
         let ask = HoldAsk::try_from(message).map_err(|error| invalid(&error))?;
-        let (verdict, outcomes) = self.decide(ask, events.readable()).await?;
-        let outcomes = events.answer(outcomes);
+        let (verdict, outcomes) = self.decide(reach, ask, events.readable()).await?;
+        self.counters.decided(&verdict);
+        let outcomes = events.answer(outcomes, &self.counters);
         Ok(Response::new(v1::HoldResponse { verdict: Some(verdict.into()), outcomes }))
     }
 
@@ -64,41 +91,45 @@ impl<S: Store> Ledger for LedgerService<S> {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
+        let reach = reach(&request)?;
         let events = Events::read("events", request.into_inner().events)?;
-        let outcomes = self.store.report(events.readable()).await.map_err(|error| status(&error))?;
-        Ok(Response::new(v1::ReportResponse { outcomes: events.answer(outcomes) }))
+        let outcomes = self.store.report_within(reach, events.readable()).await;
+        let outcomes = outcomes.map_err(|error| status(&error))?;
+        Ok(Response::new(v1::ReportResponse { outcomes: events.answer(outcomes, &self.counters) }))
     }
 
     async fn lookup(
         &self,
         request: Request<v1::LookupRequest>,
     ) -> Result<Response<v1::LookupResponse>, Status> {
+        let reach = reach(&request)?;
         let LookupAsk { key: digest, known_version, catalogue_revision } =
             request.into_inner().try_into().map_err(|error| invalid(&error))?;
-        let catalogue = || self.newer_catalogue(catalogue_revision);
-        let answer =
-            |verdict, catalogue| Ok(Response::new(v1::LookupResponse { verdict: Some(verdict), catalogue }));
-        if self.master.matches_digest(&digest) {
-            return answer(Looked::Administrator(v1::Administrator {}), catalogue());
+        // Only to who acts for every key: to others it is a key like any.
+        if reach == Reach::Every && self.master.matches_digest(&digest) {
+            self.counters.looked_up("administrator");
+            let verdict = Some(Looked::Administrator(v1::Administrator {}));
+            let catalogue = self.newer_catalogue(catalogue_revision);
+            return Ok(Response::new(v1::LookupResponse { verdict, catalogue }));
         }
-        if self.unknown.contains(&digest, self.clock.now()) {
-            return answer(Looked::Unknown(v1::Unknown {}), None);
-        }
-        let found = self.store.lookup(digest, known_version).await.map_err(|error| status(&error))?;
-        match found {
+        let (verdict, catalogue) = match self.find(reach, digest, known_version).await? {
             // Strangers get no catalogue: they are many, and it is long.
-            Found::Unknown => {
-                self.unknown.remember(digest, self.clock.now());
-                answer(Looked::Unknown(v1::Unknown {}), None)
-            }
+            Found::Unknown => (Looked::Unknown(v1::Unknown {}), None),
             Found::Known { policy, exhausted } => {
                 let policy = policy.map(|policy| v1::Policy::from(*policy));
                 let exhausted = exhausted.map(|exhausted| v1::Exhausted::from(*exhausted));
                 let known = v1::Known { policy, exhausted };
-                answer(Looked::Known(known), catalogue())
+                (Looked::Known(known), self.newer_catalogue(catalogue_revision))
             }
-        }
+        };
+        self.counters.looked_up(if matches!(verdict, Looked::Known(_)) { "known" } else { "unknown" });
+        Ok(Response::new(v1::LookupResponse { verdict: Some(verdict), catalogue }))
     }
+}
+
+/// Whose keys the caller may speak of.
+fn reach<T>(request: &Request<T>) -> Result<Reach, Status> {
+    Ok(permits::reach(request.extensions().get::<Peer>())?)
 }
 
 /// Events as they arrived, and what each of them means, if anything.
@@ -128,13 +159,16 @@ impl Events {
 
     /// One outcome for each event, in order; `outcomes` are those of the readable ones. What can never be applied is told so,
     /// and logged: nobody else will see it again.
-    fn answer(&self, outcomes: Vec<Outcome>) -> Vec<v1::ReportOutcome> {
+    fn answer(&self, outcomes: Vec<Outcome>, counters: &Counters) -> Vec<v1::ReportOutcome> {
         let mut outcomes = outcomes.into_iter();
         let mut outcome = |(message, report): (&v1::ReportEvent, &Result<Report, Invalid>)| {
             let outcome = match report {
                 Err(error) => Some(Outcome::Rejected(error.why)),
                 Ok(_) => outcomes.next(),
             };
+            if let (Ok(report), Some(outcome)) = (report, outcome) {
+                counters.reported(&report.event, outcome);
+            }
             let mut answer = report_outcome(message, outcome.unwrap_or(Outcome::Rejected("has no outcome")));
             if let Err(error) = report {
                 answer.reason = error.to_string();

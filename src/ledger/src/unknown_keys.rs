@@ -1,6 +1,7 @@
 //! Keys that nobody knows, remembered for a moment: a flood of one made-up key costs the store nothing, and a flood of many
 //! no more memory than this.
 
+use crate::store::Reach;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use tollgate_domain::ids::KeyDigest;
@@ -12,28 +13,29 @@ const GENERATION_MS: i64 = 1_000;
 /// Keys of one generation: 128 KiB, and more than one filter asks for in a second.
 const GENERATION_KEYS_MAX: usize = 4_096;
 
-/// The digests of keys that were unknown a moment ago.
+/// The digests of keys that were unknown a moment ago, each to callers of one reach: what a namespace may not know, others do.
 #[derive(Debug, Default)]
 pub struct UnknownKeys(Mutex<Generations>);
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashSet<KeyDigest>,
-    old: HashSet<KeyDigest>,
+    young: HashSet<(Reach, KeyDigest)>,
+    old: HashSet<(Reach, KeyDigest)>,
     born_at: Timestamp,
 }
 
 impl UnknownKeys {
     /// Whether the key was unknown at most two seconds before `now`.
-    pub fn contains(&self, key: &KeyDigest, now: Timestamp) -> bool {
-        self.with(now, |generations| generations.young.contains(key) || generations.old.contains(key))
+    pub fn contains(&self, reach: &Reach, key: &KeyDigest, now: Timestamp) -> bool {
+        let key = (reach.clone(), *key);
+        self.with(now, |generations| generations.young.contains(&key) || generations.old.contains(&key))
     }
 
     /// Remembers a key, if there is room.
-    pub fn remember(&self, key: KeyDigest, now: Timestamp) {
+    pub fn remember(&self, reach: Reach, key: KeyDigest, now: Timestamp) {
         self.with(now, |generations| {
             if generations.young.len() < GENERATION_KEYS_MAX {
-                generations.young.insert(key);
+                generations.young.insert((reach, key));
             }
         });
     }
@@ -75,22 +77,24 @@ mod tests {
     fn a_key_is_remembered_for_less_than_two_seconds() {
         let unknown = UnknownKeys::default();
         let at = Timestamp::new;
-        unknown.remember(key(1), at(10_000));
+        let own = || Reach::Namespace("payments".parse().unwrap());
+        unknown.remember(own(), key(1), at(10_000));
         // (when it is asked for, whether it is remembered)
         let table = [(10_000, true), (10_999, true), (11_500, true), (11_999, true), (12_500, false)];
         for (when, expected) in table {
-            assert_eq!(unknown.contains(&key(1), at(when)), expected, "{when}");
+            assert_eq!(unknown.contains(&own(), &key(1), at(when)), expected, "{when}");
+            assert!(!unknown.contains(&Reach::Every, &key(1), at(when)), "others know it");
         }
-        assert!(!unknown.contains(&key(2), at(12_500)));
-        unknown.remember(key(1), at(12_600));
-        assert!(!unknown.contains(&key(1), at(5_000)), "a clock that was set back forgets");
+        assert!(!unknown.contains(&own(), &key(2), at(12_500)));
+        unknown.remember(own(), key(1), at(12_600));
+        assert!(!unknown.contains(&own(), &key(1), at(5_000)), "a clock that was set back forgets");
     }
 
     #[test]
     fn a_flood_takes_no_more_room() {
         let unknown = UnknownKeys::default();
         for number in 0..20_000 {
-            unknown.remember(key(number), Timestamp::new(1));
+            unknown.remember(Reach::Every, key(number), Timestamp::new(1));
         }
         let generations = unknown.0.lock().unwrap();
         assert_eq!(generations.young.len() + generations.old.len(), GENERATION_KEYS_MAX);

@@ -59,6 +59,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "auth_error", message)
     }
 
+    /// A certificate that does not open this door.
+    pub(crate) fn turned_away(refusal: &impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "auth_error", format!("Authentication Error, {refusal}."))
+    }
+
     /// A body beyond the limit.
     pub(crate) fn too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "bad_request_error", "The body is larger than 1 MB.")

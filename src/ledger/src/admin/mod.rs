@@ -8,7 +8,7 @@ mod auth;
 mod error;
 mod events;
 mod fields;
-mod health;
+pub(crate) mod health;
 mod key;
 mod models;
 mod organization;
@@ -24,13 +24,16 @@ mod unenforced;
 mod user;
 
 use crate::clock::Clock;
+use crate::door::Peer;
 use crate::master::MasterKey;
+use crate::permits;
 use crate::store::{AccountFilter, AccountRecord, AccountRef, NewAccount, Owners, Page, Store};
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request};
 use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
-use axum::response::Response;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use error::ApiError;
 use std::sync::Arc;
@@ -54,6 +57,7 @@ struct App<S> {
 
 /// The admin API over `store`; all of it but the health checks wants the master key, or a virtual key that asks for itself.
 pub fn router<S: Store>(store: Arc<S>, master: MasterKey) -> Router {
+    let health = health::routes(store.clone());
     let app = App { store, master, clock: Clock::system(), updates: Mutex::new(()) };
     Router::new()
         .route("/key/generate", post(key::generate::<S>))
@@ -87,14 +91,24 @@ pub fn router<S: Store>(store: Arc<S>, master: MasterKey) -> Router {
         .route("/spend/correct", post(spend::correct::<S>))
         .route("/v1/models", get(models::list::<S>))
         .route("/models", get(models::list::<S>))
-        .route("/health/liveliness", get(health::alive))
-        .route("/health/liveness", get(health::alive))
-        .route("/health/readiness", get(health::ready::<S>))
+        .merge(health)
         .fallback(async || ApiError::no_route())
         .method_not_allowed_fallback(async || ApiError::no_route())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(axum::middleware::map_response(not_to_be_stored))
         .with_state(Arc::new(app))
+}
+
+/// Turns away whoever shows a certificate that has no business here, before a key is looked at.
+pub async fn let_in(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Response> {
+    match permits::may_show_a_key(&peer) {
+        Ok(()) => Ok(next.run(request).await),
+        Err(refusal) => Err(ApiError::turned_away(&refusal).into_response()),
+    }
 }
 
 /// Answers speak of keys and money: no cache on the way keeps them.

@@ -5,10 +5,13 @@ mod read;
 mod stream;
 mod write;
 
+use crate::door::Peer;
 use crate::master::MasterKey;
+use crate::permits;
 use crate::server::MESSAGE_BYTES_MAX;
 use crate::store::{DesiredAccount, Manager, Operated, Refused, StoreError};
 use axum::Router;
+use axum::extract::ConnectInfo;
 use futures_util::future::join_all;
 use read::Fault;
 use std::sync::Arc;
@@ -34,13 +37,12 @@ pub fn routes<S: Operated>(store: Arc<S>, master: MasterKey, stopped: watch::Rec
     Router::new().route_service("/tollgate.ledger.v1.Admin/{rpc}", guarded)
 }
 
-/// One wording for every key that does not open the door, so that guessing learns nothing.
+/// By the operator's certificate, or by the master key. One wording for every key that does not open the door, so that guessing
+/// learns nothing.
 fn authorized(master: &MasterKey, request: Request<()>) -> Result<Request<()>, Status> {
-    if is_master(master, request.metadata()) {
-        Ok(request)
-    } else {
-        Err(Status::unauthenticated("the master key is wanted: authorization: Bearer KEY"))
-    }
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer);
+    permits::administers(peer, is_master(master, request.metadata()))?;
+    Ok(request)
 }
 
 /// Every line that is there must hold the key.

@@ -1,5 +1,6 @@
 //! Messages of an operator into values. Every field is checked, and what is wrong names it by its path.
 
+use crate::owner_scope::{KUBERNETES, OwnerScope};
 use crate::store::{
     AccountName, AccountSpec, Credential, Cursor, DesiredAccount, DesiredCredential, LimitSpec, Manager,
     Owners, RateSpec,
@@ -163,6 +164,9 @@ pub(super) fn account(account: v1::DesiredAccount, managed_by: &str) -> Read<Des
         metadata: serde_json::Map::new(),
     };
     let manager = managed(managed_by, account.owner_scope)?;
+    if manager.name == KUBERNETES {
+        let _: OwnerScope = parsed("owner_scope".to_owned(), &manager.scope)?;
+    }
     Ok(DesiredAccount { name, manager, adopt: account.adopt, spec, blocked: account.blocked, credentials })
 }
 

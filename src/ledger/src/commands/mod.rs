@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 pub(crate) mod backup;
+pub(crate) mod doors;
 pub(crate) mod import;
 pub(crate) mod migrate;
 pub(crate) mod place;

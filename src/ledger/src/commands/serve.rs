@@ -1,9 +1,10 @@
 //! `serve`: the ledger itself.
 
 use super::Failure;
+use super::doors::DoorArgs;
 use super::place::PlaceArgs;
+use axum::serve::Listener;
 use clap::Args;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,18 +13,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::master::MasterKey;
-use tollgate_ledger::server::{self, Listeners};
+use tollgate_ledger::server;
 use tollgate_ledger::store::postgres::{self, Config};
 use tollgate_ledger::store::{Keeper, Place, Settings, sqlite};
 
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Where the filter finds the ledger (gRPC).
-    #[arg(long, env = "TOLLGATE_LEDGER_GRPC", hide_env_values = true, default_value = "127.0.0.1:4001")]
-    grpc: SocketAddr,
-    /// Where the admin API listens (HTTP).
-    #[arg(long, env = "TOLLGATE_LEDGER_ADMIN", hide_env_values = true, default_value = "127.0.0.1:4002")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    doors: DoorArgs,
     #[command(flatten)]
     place: PlaceArgs,
     /// A price book that replaces the built-in one.
@@ -61,6 +58,7 @@ pub(crate) async fn run(options: Serve) -> ExitCode {
 
 async fn serve(options: Serve) -> Result<(), Failure> {
     let master = master_key(&options)?;
+    let tls = options.doors.tls()?;
     let book = Arc::new(price_book(&options)?);
     let settings = Settings {
         observe: options.observe,
@@ -74,9 +72,12 @@ async fn serve(options: Serve) -> Result<(), Failure> {
         Place::Sqlite(path) => sqlite::open(path, settings)?,
         Place::Postgres(config) => postgres::open(Config::clone(config), settings).await?,
     };
-    let listeners = Listeners { grpc: bind(options.grpc).await?, admin: bind(options.admin).await? };
+    let is_tls = tls.is_some();
+    let listeners = options.doors.listen(tls).await?;
     let (grpc, admin) = (listeners.grpc.local_addr()?, listeners.admin.local_addr()?);
-    tracing::info!(%grpc, %admin, db = %place, "the ledger serves");
+    let metrics = listeners.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+    let metrics = metrics.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    tracing::info!(%grpc, %admin, %metrics, tls = is_tls, db = %place, "the ledger serves");
     let mut failure = None;
     let shutdown = async { failure = shutdown(&mut keeper, options.exit_with_stdin).await };
     server::run(listeners, Arc::new(store), master, shutdown).await?;
@@ -89,10 +90,6 @@ async fn serve(options: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
-}
-
 /// Bytes of the shortest master key that may leave the machine.
 const MASTER_KEY_BYTES_MIN: usize = 32;
 
@@ -102,7 +99,7 @@ fn master_key(options: &Serve) -> Result<MasterKey, Failure> {
         return Err("TOLLGATE_MASTER_KEY must be set: it is the key of the admin API".into());
     }
     if secret.len() < MASTER_KEY_BYTES_MIN {
-        if !options.grpc.ip().is_loopback() || !options.admin.ip().is_loopback() {
+        if options.doors.are_off_loopback() {
             return Err(format!(
                 "TOLLGATE_MASTER_KEY must have at least {MASTER_KEY_BYTES_MIN} characters off loopback"
             )

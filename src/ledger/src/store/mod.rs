@@ -10,6 +10,7 @@ mod copy;
 mod operated;
 mod place;
 pub mod postgres;
+mod reach;
 mod record;
 mod row_statement;
 mod sql;
@@ -24,8 +25,10 @@ pub use operated::{
     Refused,
 };
 pub use place::{Place, PlaceError};
+pub use reach::Reach;
 pub use record::*;
 
+use crate::counters::Counters;
 use std::future::Future;
 use std::sync::Arc;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
@@ -90,18 +93,38 @@ pub enum Found {
 /// - **Time.** The store reads its clock after it has its rows, so that a window cannot end between the two, and never
 ///   earlier than the latest entry of its journal.
 pub trait Store: Send + Sync + 'static {
-    /// Applies the reports that came along, in order, then decides the hold. A refused hold changes no balance.
+    /// Applies the reports that came along, in order, then decides the hold. A refused hold changes no balance. Whatever is beyond
+    /// the caller's reach is to it as if it were not there: keys are unknown, and holds are somebody else's.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] where the id names a hold with another fingerprint, or an account would hold more than there can be.
-    fn hold(
+    fn hold_within(
         &self,
+        reach: Reach,
         ask: HoldAsk,
         reports: Vec<Report>,
     ) -> impl Future<Output = Result<(Verdict, Vec<Outcome>), StoreError>> + Send;
 
+    /// [`hold_within`](Self::hold_within), for a caller that acts for every key.
+    fn hold(
+        &self,
+        ask: HoldAsk,
+        reports: Vec<Report>,
+    ) -> impl Future<Output = Result<(Verdict, Vec<Outcome>), StoreError>> + Send {
+        self.hold_within(Reach::Every, ask, reports)
+    }
+
     /// Applies reports in order, with one outcome for each. A report that can never be applied does not hinder the others.
-    fn report(&self, reports: Vec<Report>) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+    fn report_within(
+        &self,
+        reach: Reach,
+        reports: Vec<Report>,
+    ) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+
+    /// [`report_within`](Self::report_within), for a caller that acts for every key.
+    fn report(&self, reports: Vec<Report>) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send {
+        self.report_within(Reach::Every, reports)
+    }
 
     /// Posts the difference between what an ended hold was charged and `cost`, as a new entry: nothing is edited. Gives the cost
     /// before; where that is `cost` already, nothing is written.
@@ -115,17 +138,30 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Nanodollars, StoreError>> + Send;
 
     /// The policy of a key, unless its version is `known_version`, and whether nothing is left on one of its accounts.
+    fn lookup_within(
+        &self,
+        reach: Reach,
+        key: KeyDigest,
+        known_version: Vec<u8>,
+    ) -> impl Future<Output = Result<Found, StoreError>> + Send;
+
+    /// [`lookup_within`](Self::lookup_within), for a caller that acts for every key.
     fn lookup(
         &self,
         key: KeyDigest,
         known_version: Vec<u8>,
-    ) -> impl Future<Output = Result<Found, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Found, StoreError>> + Send {
+        self.lookup_within(Reach::Every, key, known_version)
+    }
 
     /// The prices that holds are made by at the moment.
     fn prices(&self) -> Arc<PriceBook>;
 
     /// Why nothing can be written at the moment; `None`: as far as is known, all is well.
     fn trouble(&self) -> Option<String>;
+
+    /// What it counts of its work, and where others count theirs.
+    fn counters(&self) -> Arc<Counters>;
 
     /// Makes an account; a key account comes with its credential.
     ///

@@ -11,10 +11,11 @@ use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::price::{BUILT_IN, PriceBook};
 use tollgate_ledger::admin::router;
+use tollgate_ledger::counters::Counters;
 use tollgate_ledger::master::MasterKey;
 use tollgate_ledger::store::{
-    AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, SpendFilter,
-    SpendRecord, Store, StoreError, TagSpend,
+    AccountChange, AccountFilter, AccountRecord, AccountRef, Crossing, Found, NewAccount, Page, Reach,
+    SpendFilter, SpendRecord, Store, StoreError, TagSpend,
 };
 use tower::ServiceExt;
 
@@ -27,11 +28,16 @@ fn away<T>() -> Result<T, StoreError> {
 }
 
 impl Store for Away {
-    async fn hold(&self, _: HoldAsk, _: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), StoreError> {
+    async fn hold_within(
+        &self,
+        _: Reach,
+        _: HoldAsk,
+        _: Vec<Report>,
+    ) -> Result<(Verdict, Vec<Outcome>), StoreError> {
         away()
     }
 
-    async fn report(&self, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
+    async fn report_within(&self, _: Reach, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
         away()
     }
 
@@ -39,7 +45,7 @@ impl Store for Away {
         away()
     }
 
-    async fn lookup(&self, _: KeyDigest, _: Vec<u8>) -> Result<Found, StoreError> {
+    async fn lookup_within(&self, _: Reach, _: KeyDigest, _: Vec<u8>) -> Result<Found, StoreError> {
         away()
     }
 
@@ -73,6 +79,10 @@ impl Store for Away {
 
     async fn spend_by_tag(&self, _: SpendFilter) -> Result<Vec<TagSpend>, StoreError> {
         away()
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        Arc::default()
     }
 
     fn trouble(&self) -> Option<String> {

@@ -181,8 +181,9 @@ impl World {
 impl Served {
     pub(crate) async fn new(store: Arc<BooksStore>, keeper: Keeper) -> Self {
         let bind = || TcpListener::bind("127.0.0.1:0");
-        let listeners = Listeners { grpc: bind().await.unwrap(), admin: bind().await.unwrap() };
-        let address = format!("http://{}", listeners.admin.local_addr().unwrap());
+        let admin = bind().await.unwrap();
+        let address = format!("http://{}", admin.local_addr().unwrap());
+        let listeners = Listeners::plain(bind().await.unwrap(), admin);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { stopped.await.unwrap_or_default() };
         let master = MasterKey::new(b"sk-master");

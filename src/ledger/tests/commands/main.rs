@@ -6,7 +6,10 @@ mod books;
 mod cluster;
 mod columns;
 mod copies;
+mod doors;
 mod help;
 mod places;
+#[path = "../serve/process.rs"]
+mod process;
 mod retire;
 mod verify;

@@ -35,6 +35,8 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) grpc: String,
     admin: String,
+    #[allow(dead_code, reason = "few suites watch")]
+    pub(crate) metrics: String,
     log: Receiver<String>,
     /// The ledger ends when this does, whatever becomes of the test.
     stdin: Option<ChildStdin>,
@@ -66,7 +68,7 @@ impl Process {
             let rest = ready.split_once(&format!("{name}=")).unwrap().1;
             rest.split_whitespace().next().unwrap().to_owned()
         };
-        Ok(Self { child, grpc: field("grpc"), admin: field("admin"), log, stdin })
+        Ok(Self { child, grpc: field("grpc"), admin: field("admin"), metrics: field("metrics"), log, stdin })
     }
 
     /// kill -9.

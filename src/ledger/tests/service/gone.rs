@@ -6,10 +6,11 @@ use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::price::{BUILT_IN, PriceBook};
+use tollgate_ledger::counters::Counters;
 use tollgate_ledger::store::{
     AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
-    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Refused, SpendFilter, SpendRecord, Store,
-    StoreError, TagSpend,
+    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Reach, Refused, SpendFilter, SpendRecord,
+    Store, StoreError, TagSpend,
 };
 use tollgate_proto::v1;
 use tonic::Code;
@@ -21,11 +22,16 @@ fn gone<T>() -> Result<T, StoreError> {
 }
 
 impl Store for Gone {
-    async fn hold(&self, _: HoldAsk, _: Vec<Report>) -> Result<(Verdict, Vec<Outcome>), StoreError> {
+    async fn hold_within(
+        &self,
+        _: Reach,
+        _: HoldAsk,
+        _: Vec<Report>,
+    ) -> Result<(Verdict, Vec<Outcome>), StoreError> {
         gone()
     }
 
-    async fn report(&self, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
+    async fn report_within(&self, _: Reach, _: Vec<Report>) -> Result<Vec<Outcome>, StoreError> {
         gone()
     }
 
@@ -33,7 +39,7 @@ impl Store for Gone {
         gone()
     }
 
-    async fn lookup(&self, _: KeyDigest, _: Vec<u8>) -> Result<Found, StoreError> {
+    async fn lookup_within(&self, _: Reach, _: KeyDigest, _: Vec<u8>) -> Result<Found, StoreError> {
         gone()
     }
 
@@ -67,6 +73,10 @@ impl Store for Gone {
 
     async fn spend_by_tag(&self, _: SpendFilter) -> Result<Vec<TagSpend>, StoreError> {
         gone()
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        Arc::default()
     }
 
     fn trouble(&self) -> Option<String> {

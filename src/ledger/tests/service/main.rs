@@ -39,8 +39,9 @@ pub(crate) struct Served {
 /// Serves a store on free ports.
 pub(crate) async fn serve<S: Operated>(store: Arc<S>) -> Served {
     let bind = || TcpListener::bind("127.0.0.1:0");
-    let listeners = Listeners { grpc: bind().await.unwrap(), admin: bind().await.unwrap() };
-    let address = listeners.grpc.local_addr().unwrap();
+    let grpc = bind().await.unwrap();
+    let address = grpc.local_addr().unwrap();
+    let listeners = Listeners::plain(grpc, bind().await.unwrap());
     let (stop, stopped) = oneshot::channel();
     let shutdown = async { stopped.await.unwrap_or_default() };
     let served = tokio::spawn(server::run(listeners, store, MasterKey::new(b"sk-master"), shutdown));

@@ -1200,6 +1200,8 @@ pub struct DesiredAccount {
     #[prost(message, optional, tag = "1")]
     pub name: ::core::option::Option<AccountName>,
     /// For whom it is managed, in the manager's words, such as `VirtualKey payments/alice`. Nobody applies it for another.
+    /// Of `kubernetes` it has this form, KIND NAMESPACE/NAME: a sidecar, whose certificate names its namespace, spends and looks up
+    /// only keys of a VirtualKey in it.
     #[prost(string, tag = "2")]
     pub owner_scope: ::prost::alloc::string::String,
     /// Takes over an account that the HTTP API made; otherwise that is a conflict.

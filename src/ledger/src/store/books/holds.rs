@@ -3,6 +3,7 @@
 use super::balance::NewBalance;
 use super::code::Failure;
 use super::journal::{Entry, Kind};
+use super::keys::{Key, former_home};
 use super::limits::LimitNow;
 use super::locking::Needs;
 use super::memory::Books;
@@ -11,8 +12,9 @@ use crate::rules::admission::{self, Refusal, denied};
 use crate::rules::charge;
 use crate::rules::standing::{Message, NOT_THE_OWNER, Standing, Step, step};
 use crate::store::sql::{self, values};
-use crate::store::{HoldState, StoreError};
+use crate::store::{HoldState, Reach, StoreError};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::hold::{DenialReason, End, Event, HoldAsk, Outcome, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
@@ -76,12 +78,30 @@ impl Books<'_> {
         Ok(digest.map_or(Found::Unknown, Found::Tombstone))
     }
 
-    /// What the books know of the id that this key asks for. A void by another key says nothing about its hold.
-    fn find_asked(&mut self, ask: &HoldAsk) -> sql::Result<Found> {
+    /// What the books know of the id that this key asks for. A void by another key says nothing about its hold, and to whoever does
+    /// not know the key every void is by another.
+    fn find_asked(&mut self, reach: &Reach, ask: &HoldAsk) -> sql::Result<Found> {
         let found = self.find(&ask.id)?;
         Ok(match found {
-            Found::Tombstone(owner) if owner != ask.key => Found::Unknown,
+            Found::Tombstone(owner) if owner != ask.key || !self.reaches(reach, &ask.key)? => Found::Unknown,
             found => found,
+        })
+    }
+
+    /// The key, for a caller of this reach.
+    fn key_within(&mut self, reach: &Reach, digest: &KeyDigest) -> sql::Result<Option<Arc<Key>>> {
+        let key = self.key(digest)?;
+        Ok(key.filter(|key| reach.covers(key.home.as_ref())))
+    }
+
+    /// Whether a key, in force or not, is within reach. Who reaches every key is asked nothing.
+    fn reaches(&mut self, reach: &Reach, digest: &KeyDigest) -> sql::Result<bool> {
+        if *reach == Reach::Every {
+            return Ok(true);
+        }
+        Ok(match self.key(digest)? {
+            Some(key) => reach.covers(key.home.as_ref()),
+            None => reach.covers(former_home(self.db, digest)?.as_ref()),
         })
     }
 
@@ -95,30 +115,31 @@ impl Books<'_> {
     /// Applies the reports, then decides the hold.
     pub(super) fn hold(
         &mut self,
+        reach: &Reach,
         ask: &HoldAsk,
         reports: &[Report],
     ) -> Result<(Verdict, Vec<Outcome>), Failure> {
-        let found = self.find_asked(ask)?;
+        let found = self.find_asked(reach, ask)?;
         // Before the reports, because an error must leave nothing changed.
-        if let Found::Hold(row) = &found
-            && !row.is_of(ask)
-        {
-            self.keep_found(ask.id, found);
-            return Err(StoreError::Invalid(OTHER_FINGERPRINT).into());
-        }
-        if matches!(found, Found::Unknown) {
+        if let Found::Hold(row) = &found {
+            let is_of_another = !row.is_of(ask) || !self.reaches(reach, &ask.key)?;
+            if is_of_another {
+                self.keep_found(ask.id, found);
+                return Err(StoreError::Invalid(OTHER_FINGERPRINT).into());
+            }
+        } else if matches!(found, Found::Unknown) && self.reaches(reach, &ask.key)? {
             self.check_accounts(ask)?;
         }
         self.keep_found(ask.id, found);
-        let outcomes = self.report(reports)?;
-        let found = self.find_asked(ask)?;
+        let outcomes = self.report(reach, reports)?;
+        let found = self.find_asked(reach, ask)?;
         let verdict = match (step(found.standing(), Message::Hold), found) {
             (Step::Repeat, Found::Hold(row)) => {
                 let (amount, expires_at) = (row.terms.amount, row.expires_at);
                 self.put_back(ask.id, *row);
                 Verdict::Held { amount, expires_at, rates: Vec::new() }
             }
-            (Step::Decide, _) => self.decide(ask)?,
+            (Step::Decide, _) => self.decide(reach, ask)?,
             (_, found) => {
                 self.keep_found(ask.id, found);
                 Verdict::Denied(denied(DenialReason::HoldEnded))
@@ -127,8 +148,8 @@ impl Books<'_> {
         Ok((verdict, outcomes))
     }
 
-    fn decide(&mut self, ask: &HoldAsk) -> Result<Verdict, Failure> {
-        let Some(key) = self.key(&ask.key)? else {
+    fn decide(&mut self, reach: &Reach, ask: &HoldAsk) -> Result<Verdict, Failure> {
+        let Some(key) = self.key_within(reach, &ask.key)? else {
             return Ok(Verdict::Denied(denied(DenialReason::KeyUnknown)));
         };
         let now = self.now();
@@ -209,8 +230,8 @@ impl Books<'_> {
     }
 
     /// Applies reports in order, with one outcome for each.
-    pub(super) fn report(&mut self, reports: &[Report]) -> Result<Vec<Outcome>, Failure> {
-        let outcome = |report: &Report| match self.apply(report) {
+    pub(super) fn report(&mut self, reach: &Reach, reports: &[Report]) -> Result<Vec<Outcome>, Failure> {
+        let outcome = |report: &Report| match self.apply(reach, report) {
             // An amount that does not fit: nothing was written, and never will be.
             Err(Failure::Refused(StoreError::Invalid(reason))) => Ok(Outcome::Rejected(reason)),
             applied => applied,
@@ -218,7 +239,11 @@ impl Books<'_> {
         reports.iter().map(outcome).collect()
     }
 
-    fn apply(&mut self, report: &Report) -> Result<Outcome, Failure> {
+    fn apply(&mut self, reach: &Reach, report: &Report) -> Result<Outcome, Failure> {
+        // Whether or not there is such a key or such a hold: who may not know learns nothing.
+        if !self.reaches(reach, &report.key)? {
+            return Ok(Outcome::Rejected(NOT_THE_OWNER));
+        }
         let found = self.find(&report.hold)?;
         if found.owner().is_some_and(|owner| *owner != report.key) {
             self.keep_found(report.hold, found);
@@ -291,7 +316,7 @@ impl Books<'_> {
                     usage: known.as_ref(),
                     ..Entry::new(Kind::Adjust, now, row.hold, &row.balances)
                 };
-                let overrun = self.record(entry)?;
+                let overrun = self.record_overrun(entry)?;
                 row.overrun = row.overrun.max(overrun);
             }
             row.terms.amount = needed;
@@ -330,9 +355,9 @@ impl Books<'_> {
             estimated: charge.estimated,
             ..Entry::new(kind, now, row.hold, &row.balances)
         };
-        let overrun = self.record(entry)?;
-        self.end_rates(&row, settlement.usage.as_ref().map(used_tokens), now)?;
+        let overrun = self.record_overrun(entry)?;
         row.overrun = row.overrun.max(overrun);
+        self.end_rates(&row, settlement.usage.as_ref().map(used_tokens), now)?;
         row.state = HoldState::Settled;
         row.posted = charge.cost;
         row.sequence = sequence.max(row.sequence);
@@ -347,6 +372,13 @@ impl Books<'_> {
             ended_at: Some(settlement.duration_ms).filter(|ms| *ms > 0).map_or(now, after),
         };
         self.end(id, row, &closing)
+    }
+
+    /// Records what may go beyond a limit, and gives how far.
+    fn record_overrun(&mut self, entry: Entry<'_>) -> Result<Nanodollars, Failure> {
+        let overrun = self.record(entry)?;
+        self.memory.tally.overruns += u64::from(overrun > Nanodollars::ZERO);
+        Ok(overrun)
     }
 
     /// Writes an end, and keeps the sums of what is long past true.
@@ -502,6 +534,7 @@ impl Books<'_> {
         self.record(entry)?;
         self.end_rates(&row, None, now)?;
         tracing::warn!(hold = %id, "a hold expired and was charged in full");
+        self.memory.tally.expired += 1;
         row.state = HoldState::Expired;
         row.posted = amount;
         self.end(id, row, &Closing { estimated: true, ..Closing::at(now, None) })

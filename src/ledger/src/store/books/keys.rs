@@ -2,6 +2,7 @@
 
 use super::code::{corrupt, list, maybe_instant, money, parsed, thresholds, unsigned};
 use super::memory::Ground;
+use crate::owner_scope::{KUBERNETES, Namespace, OwnerScope};
 use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, Value, values};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Key {
     pub(super) session_limit: Option<Nanodollars>,
     /// Tags that clients send bind, as pinned ones do.
     pub(super) client_tags_bind: bool,
+    /// The namespace whose own resource has made it; `None`: somebody else has.
+    pub(super) home: Option<Namespace>,
 }
 
 /// The rows that stand in a hold for its owners.
@@ -220,7 +223,7 @@ pub(super) fn load_charged(db: &dyn Sql, account: i64, ground: &Ground) -> sql::
 }
 
 const LEVEL: &str = "SELECT kind, alias, models, tags, budget_duration, blocked, expires_at, revision, forbidden, required_tags,
-        scope, id, session_limit, client_tags_bind
+        scope, id, session_limit, client_tags_bind, managed_by, owner_scope
     FROM account WHERE account = $1";
 const LIMITS: &str = r#"SELECT "window", amount, observe, model, soft, thresholds, main FROM budget_limit WHERE account = $1
     ORDER BY main DESC, budget_limit"#;
@@ -265,6 +268,7 @@ struct Level {
     expires_at: Option<Timestamp>,
     session_limit: Option<Nanodollars>,
     client_tags_bind: bool,
+    home: Option<Namespace>,
     revision: i64,
 }
 
@@ -288,9 +292,25 @@ impl Level {
             expires_at: maybe_instant(row, 6)?,
             session_limit: row.maybe_int(12)?.map(Nanodollars::new),
             client_tags_bind: row.flag(13)?,
+            home: home(row.text(14)?, row.text(15)?),
             revision: row.int(7)?,
         })
     }
+}
+
+/// The namespace that has made a key, by who manages its account and for whom.
+fn home(managed_by: &str, owner_scope: &str) -> Option<Namespace> {
+    let scope = (managed_by == KUBERNETES).then(|| owner_scope.parse::<OwnerScope>().ok()).flatten();
+    scope.and_then(|scope| scope.of_key().cloned())
+}
+
+/// The namespace that has made a key which may not be in force any more: what is open of it still ends.
+pub(super) fn former_home(db: &dyn Sql, digest: &KeyDigest) -> sql::Result<Option<Namespace>> {
+    let rows = db.query(
+        "SELECT a.managed_by, a.owner_scope FROM credential c JOIN account a ON a.account = c.account WHERE c.digest = $1",
+        &values![digest.as_bytes()],
+    )?;
+    rows.first().map_or(Ok(None), |row| Ok(home(row.text(0)?, row.text(1)?)))
 }
 
 impl Read {
@@ -404,6 +424,7 @@ struct Draft {
     client_tags_bind: bool,
     organization: String,
     id: String,
+    home: Option<Namespace>,
 }
 
 impl Draft {
@@ -425,6 +446,7 @@ impl Draft {
             client_tags_bind: false,
             organization: String::new(),
             id: String::new(),
+            home: None,
         }
     }
 
@@ -445,7 +467,10 @@ impl Draft {
         merge(&mut policy.required_tags, &level.required_tags);
         match level.label.kind {
             AccountKind::Organization => self.organization = level.id.clone(),
-            AccountKind::Key => self.id = level.id.clone(),
+            AccountKind::Key => {
+                self.id = level.id.clone();
+                self.home = level.home.clone();
+            }
             _ => {}
         }
         policy.accounts.push(level.label.clone());
@@ -464,6 +489,7 @@ impl Draft {
             organization: self.organization,
             session_limit: self.session_limit,
             client_tags_bind: self.client_tags_bind,
+            home: self.home,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::charges::TAGS_REVISION;
 use super::code::{Failure, corrupt, digest, fixed};
 use super::foresight::Foresight;
 use super::keys::Key;
-use super::memory::Books;
+use super::memory::{Books, Tally};
 use super::meta;
 use super::prices::PRICE_REVISION;
 use super::rows::{HoldRow, select_hold};
@@ -61,6 +61,7 @@ struct OfHolds {
 impl Books<'_> {
     /// Begins a transaction of the writer: forgets what others may have changed.
     pub(super) fn begin_batch(&mut self) {
+        self.memory.tally = Tally::default();
         if self.db.is_shared() {
             self.memory.forget_shared();
         }

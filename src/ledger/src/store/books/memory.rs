@@ -11,6 +11,7 @@ use super::rates::Rating;
 use super::rows::HoldRow;
 use super::writes::Writes;
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::store::StoreError;
 use crate::store::row_statement::RowStatement;
 use crate::store::sql::{self, Sql, Value, values};
@@ -43,6 +44,8 @@ pub(crate) struct Ground {
     pub(crate) grace_ms: i64,
     /// No limit refuses anything: each only says what it would have.
     pub(crate) observe: bool,
+    /// Where the work is counted.
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Ground {
@@ -103,6 +106,15 @@ pub(super) struct Memory {
     writes: Writes,
     /// Accounts that are locked by this transaction, with their revisions; where others write, too.
     pub(super) locked: HashMap<i64, i64>,
+    /// What is counted once this transaction is durable.
+    pub(super) tally: Tally,
+}
+
+/// What happened in a transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) expired: u64,
+    pub(super) overruns: u64,
 }
 
 /// The balance of a count, as long as the account's counts are those of this revision.
@@ -195,6 +207,7 @@ impl Memory {
             numbers,
             writes: Writes::default(),
             locked: HashMap::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -567,6 +580,17 @@ impl Books<'_> {
         writes.send(|statements| self.db.commit_after(statements))?;
         self.memory.shrink();
         Ok(())
+    }
+
+    /// Counts what a transaction did, once it is durable.
+    pub(super) fn count(&mut self, messages: usize) {
+        let counters = &self.ground.counters;
+        if messages > 0 {
+            counters.committed(messages);
+        }
+        let Tally { expired, overruns } = std::mem::take(&mut self.memory.tally);
+        counters.expired.add(expired);
+        counters.overruns.add(overruns);
     }
 
     fn flush_balances(&mut self) -> sql::Result<()> {

@@ -48,10 +48,11 @@ use super::clock_check::ClockError;
 use super::sql::{self, Sql, SqlError};
 use super::{
     AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
-    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Refused, SpendFilter, SpendRecord, Store,
-    StoreError, TagSpend,
+    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Reach, Refused, SpendFilter, SpendRecord,
+    Store, StoreError, TagSpend,
 };
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::rules::admission;
 use keys::Charged;
 use limits::LimitNow;
@@ -115,6 +116,7 @@ pub struct BooksStore {
     prices: Prices,
     epoch: Epoch,
     trouble: Trouble,
+    counters: Arc<Counters>,
 }
 
 /// Waits for the end of a store's threads.
@@ -221,24 +223,29 @@ impl BooksStore {
         let (lookups, mut threads) = worker::start_readers("ledger-lookups", connections.lookups, &ground)?;
         let (lists, lists_threads) = worker::start_readers("ledger-lists", connections.lists, &ground)?;
         threads.extend(lists_threads);
-        let (epoch, prices) = (ground.epoch, ground.prices.clone());
+        let (epoch, prices, counters) = (ground.epoch, ground.prices.clone(), ground.counters.clone());
         let (writer, writer_thread) =
             worker::start_writer(connections.writer, ground, failure, trouble.clone())?;
         threads.push(writer_thread);
-        let store = Self { writer, lookups, lists, prices, epoch, trouble };
+        let store = Self { writer, lookups, lists, prices, epoch, trouble, counters };
         Ok((store, Keeper { failed, threads, _guard: connections.guard }))
     }
 }
 
 impl Store for BooksStore {
-    async fn hold(&self, ask: HoldAsk, reports: Vec<News>) -> Result<(Verdict, Vec<Outcome>), StoreError> {
+    async fn hold_within(
+        &self,
+        reach: Reach,
+        ask: HoldAsk,
+        reports: Vec<News>,
+    ) -> Result<(Verdict, Vec<Outcome>), StoreError> {
         let mut needs = needs(&reports);
         needs.add(Needs { keys: vec![ask.key], holds: vec![ask.id], tags: ask.tags.clone() });
-        self.writer.run(needs, move |books| books.hold(&ask, &reports)).await
+        self.writer.run(needs, move |books| books.hold(&reach, &ask, &reports)).await
     }
 
-    async fn report(&self, reports: Vec<News>) -> Result<Vec<Outcome>, StoreError> {
-        self.writer.run(needs(&reports), move |books| books.report(&reports)).await
+    async fn report_within(&self, reach: Reach, reports: Vec<News>) -> Result<Vec<Outcome>, StoreError> {
+        self.writer.run(needs(&reports), move |books| books.report(&reach, &reports)).await
     }
 
     async fn correct(&self, hold: HoldId, cost: Nanodollars) -> Result<Nanodollars, StoreError> {
@@ -246,8 +253,13 @@ impl Store for BooksStore {
         self.writer.run(needs, move |books| books.correct(&hold, cost)).await
     }
 
-    async fn lookup(&self, key: KeyDigest, known_version: Vec<u8>) -> Result<Found, StoreError> {
-        self.lookups.run(move |db, ground| look_up(db, ground, &key, &known_version)).await
+    async fn lookup_within(
+        &self,
+        reach: Reach,
+        key: KeyDigest,
+        known_version: Vec<u8>,
+    ) -> Result<Found, StoreError> {
+        self.lookups.run(move |db, ground| look_up(db, ground, &reach, &key, &known_version)).await
     }
 
     fn prices(&self) -> Arc<PriceBook> {
@@ -256,6 +268,10 @@ impl Store for BooksStore {
 
     fn trouble(&self) -> Option<String> {
         self.trouble.get()
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
     }
 
     async fn create(&self, account: NewAccount) -> Result<AccountRecord, StoreError> {
@@ -367,12 +383,21 @@ fn needs(reports: &[News]) -> Needs {
     }
 }
 
-fn look_up(db: &dyn Sql, ground: &Ground, digest: &KeyDigest, known_version: &[u8]) -> sql::Result<Found> {
+fn look_up(
+    db: &dyn Sql,
+    ground: &Ground,
+    reach: &Reach,
+    digest: &KeyDigest,
+    known_version: &[u8],
+) -> sql::Result<Found> {
     // By the prices of this reading's own moment: which ones the writer goes by is for the writer to change.
     let ground = &ground.as_of(db)?;
     let Some((key, accounts)) = keys::load_key(db, digest, ground)? else {
         return Ok(Found::Unknown);
     };
+    if !reach.covers(key.home.as_ref()) {
+        return Ok(Found::Unknown);
+    }
     let rows: Vec<i64> = accounts.iter().map(|(row, _)| *row).collect();
     let now = records::not_before(db, &rows, worker::reading_time(db, ground)?)?;
     let exhausted = exhausted(db, &accounts, now, ground.observe)?.map(Box::new);

@@ -165,6 +165,7 @@ fn statements_of_a_delete(keys: i64) -> usize {
         grace_until: Timestamp::new(i64::MAX),
         grace_ms: 0,
         observe: false,
+        counters: Arc::default(),
     };
     let explained = Explained::new(&db);
     let mut memory = Memory::new(&db).unwrap();

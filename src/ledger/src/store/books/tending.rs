@@ -10,6 +10,7 @@ use super::{Settings, StartError};
 use super::{meta, moments};
 use crate::clock::Clock;
 use crate::store::sql::{self, Sql, values};
+use std::sync::Arc;
 use tollgate_domain::time::Timestamp;
 
 /// After how long without a request a session's account ends: longer than anybody leaves an agent's session lying.
@@ -53,6 +54,7 @@ pub(super) fn begin(db: &dyn Sql, settings: &Settings, clock: Clock) -> Result<G
         clock,
         hold_ttl_ms: settings.hold_ttl_ms,
         observe: settings.observe,
+        counters: Arc::default(),
     };
     moments::judge(db, &ground, settings.accept_clock)?;
     Ok(ground)

@@ -448,6 +448,7 @@ impl Writing<'_, '_> {
         };
         jobs.iter_mut().try_for_each(|job| job.run(books))?;
         books.commit()?;
+        books.count(jobs.len());
         Ok(more)
     }
 
@@ -482,6 +483,12 @@ impl Writing<'_, '_> {
 
     /// Undoes a failed transaction and forgets what was remembered of it.
     fn abandon(&mut self, error: &SqlError) -> sql::Result<()> {
+        self.books.ground.counters.failed(match error.kind {
+            SqlErrorKind::Contended => "contended",
+            SqlErrorKind::Unavailable => "unavailable",
+            SqlErrorKind::Lasting => "lasting",
+            SqlErrorKind::Other => "other",
+        });
         let Books { db, memory, .. } = &mut self.books;
         let undone = db.rollback();
         if !db.is_shared() {

@@ -31,6 +31,7 @@ impl Bench {
             grace_until: Timestamp::new(i64::MAX),
             grace_ms: 0,
             observe: false,
+            counters: Arc::default(),
         };
         let (failure, failed) = watch::channel(None);
         let (writer, thread) = start_writer(Box::new(file), ground, failure, Trouble::default()).unwrap();
