@@ -20,6 +20,7 @@ from wire import Http1, whole
 SLOW = {"x-mock-input": "1200", "x-mock-output": "400", "x-mock-events": "40", "x-mock-event-delay-ms": "100"}
 STREAM = {**MESSAGE, "stream": True, "max_tokens": 4000}
 PLACEHOLDER = "sk-placeholder"
+VERSION = {"anthropic-version": "2023-06-01"}
 
 
 class Provider:
@@ -164,7 +165,7 @@ def test_what_is_mounted_is_followed_without_a_restart(everything, provider):
     everything.ledger.mount.renew(new.issue("ledger", "tollgate-ledger"))
     everything.ledger.restart()
     with httpx.Client(base_url=gateway.url, verify=everything.trust(), trust_env=False, timeout=60) as client:
-        answer = client.post("/v1/messages", json=MESSAGE, headers={"x-api-key": everything.key})
+        answer = client.post("/v1/messages", json=MESSAGE, headers={"x-api-key": everything.key, **VERSION})
     assert answer.status_code == 200, answer.text
     assert gateway.envoy() == envoy, "Envoy is the one of the start"
 
@@ -175,7 +176,7 @@ def test_a_stop_lets_streams_end_and_says_so_before(everything):
     ends = []
 
     def read():
-        headers = {"x-api-key": everything.key, **SLOW}
+        headers = {"x-api-key": everything.key, **VERSION, **SLOW}
         with gateway.http.stream("POST", "/v1/messages", json=STREAM, headers=headers) as answer:
             started.set()
             ends.append("event: message_stop" in answer.read().decode())
@@ -189,7 +190,7 @@ def test_a_stop_lets_streams_end_and_says_so_before(everything):
     assert gateway.health("/live") == 200
     # Until everybody knows, whoever comes is served.
     with httpx.Client(base_url=gateway.url, verify=everything.trust(), trust_env=False) as latecomer:
-        assert latecomer.post("/v1/messages", json=MESSAGE, headers={"x-api-key": everything.key}).status_code == 200
+        assert latecomer.post("/v1/messages", json=MESSAGE, headers={"x-api-key": everything.key, **VERSION}).status_code == 200
     reader.join(30)
     assert ends == [True]
     assert gateway.process.wait(30) == 0, gateway.says()
@@ -197,7 +198,7 @@ def test_a_stop_lets_streams_end_and_says_so_before(everything):
 
 def test_streams_that_do_not_end_are_cut_after_a_while(everything):
     gateway = everything.ingress(streamsSeconds=1)
-    headers = {"x-api-key": everything.key, **SLOW, "x-mock-event-delay-ms": "60000"}
+    headers = {"x-api-key": everything.key, **VERSION, **SLOW, "x-mock-event-delay-ms": "60000"}
     with gateway.http.stream("POST", "/v1/messages", json=STREAM, headers=headers):
         assert gateway.stop() == 0, gateway.says()
     assert "so they are cut" in gateway.says()
@@ -253,7 +254,7 @@ def test_a_sidecar_that_says_who_asks_leaves_the_rest_to_the_ingress(everything,
     assert sidecar.messages(PLACEHOLDER).status_code == 200
     assert provider.seen()["x-api-key"] == "first-anthropic"
     assert sidecar.chat(PLACEHOLDER).status_code == 200
-    assert sidecar.http.post("/v1/messages?beta=true", json=MESSAGE, headers={"x-api-key": PLACEHOLDER}).status_code == 200
+    assert sidecar.http.post("/v1/messages?beta=true", json=MESSAGE, headers={"x-api-key": PLACEHOLDER, **VERSION}).status_code == 200
     assert sidecar.http.get("/v1/nothing").status_code == 404
     assert not is_open(own_address(), sidecar.port)
     # It knows no provider's credential.

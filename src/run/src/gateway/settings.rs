@@ -212,6 +212,10 @@ impl Settings {
                 admin: file.admin.take(),
                 metering: file.metering()?,
             },
+            // A sidecar is known by its certificate alone.
+            Kind::Direct if file.ledger.as_ref().is_some_and(|ledger| ledger.tls.is_none()) => {
+                return Err(SettingsError::Missing("ledger.tls", kind.as_str()));
+            }
             Kind::Direct => Mode::Direct { virtual_key: file.virtual_key()?, metering: file.metering()? },
             Kind::Identity => Mode::Identity { virtual_key: file.virtual_key()?, upstream: file.upstream()? },
         };
@@ -275,6 +279,7 @@ mod tests {
     use super::*;
 
     const LEDGER: &str = "ledger: {address: 'l:4001'}";
+    const CERTIFIED: &str = "ledger: {address: 'l:4001', tls: /own}";
     const PROVIDERS: &str = "providers: {openai: {key: /k}}";
     const UPSTREAM: &str = "upstream: {url: 'https://t:4000', ca: /ca.crt}";
 
@@ -287,7 +292,7 @@ mod tests {
         assert_eq!((ingress.concurrency, ingress.drain.endpoints.as_secs()), (1, 5));
         assert_eq!(ingress.drain.streams.as_secs(), 600);
         let direct =
-            Settings::parse(&format!("mode: direct\nvirtualKey: /v\n{LEDGER}\n{PROVIDERS}\n")).unwrap();
+            Settings::parse(&format!("mode: direct\nvirtualKey: /v\n{CERTIFIED}\n{PROVIDERS}\n")).unwrap();
         assert!(
             matches!(&direct.mode, Mode::Direct { metering, .. } if metering.ledger.address.port == 4001)
         );
@@ -312,8 +317,9 @@ mod tests {
             (format!("mode: ingress\nledger: {{address: nowhere}}\n{PROVIDERS}\n"), "nowhere"),
             (format!("mode: ingress\nvirtualKey: /v\n{LEDGER}\n{PROVIDERS}\n"), "virtualKey"),
             (format!("mode: ingress\nconcurrency: 0\n{LEDGER}\n{PROVIDERS}\n"), "concurrency"),
-            (format!("mode: direct\n{LEDGER}\n{PROVIDERS}\n"), "virtualKey"),
-            (format!("mode: direct\nvirtualKey: /v\nlistener: {{}}\n{LEDGER}\n{PROVIDERS}\n"), "listener"),
+            (format!("mode: direct\n{CERTIFIED}\n{PROVIDERS}\n"), "virtualKey"),
+            (format!("mode: direct\nvirtualKey: /v\n{LEDGER}\n{PROVIDERS}\n"), "ledger.tls"),
+            (format!("mode: direct\nvirtualKey: /v\nlistener: {{}}\n{CERTIFIED}\n{PROVIDERS}\n"), "listener"),
             (format!("mode: identity\nvirtualKey: /v\n{UPSTREAM}\n{PROVIDERS}\n"), "providers"),
             ("mode: identity\nvirtualKey: /v\n".to_owned(), "upstream"),
             (
