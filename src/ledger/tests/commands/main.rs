@@ -9,6 +9,7 @@ mod copies;
 mod doors;
 mod help;
 mod places;
+#[expect(dead_code, reason = "these ledgers are started with options of their own")]
 #[path = "../serve/process.rs"]
 mod process;
 mod retire;
