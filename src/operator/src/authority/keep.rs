@@ -1,0 +1,323 @@
+//! Keeps the Secrets as the [plan](super::plan()) says. The operator that leads writes; the others read what concerns themselves.
+//!
+//! Two that write at once do no harm: each write names the version that it is made from, and the later one fails and looks
+//! again. A Secret that somebody else has made is never touched.
+
+use super::leaf::{Leaf, Part};
+use super::pair::MakeError;
+use super::plan::{AuthorityStep, LeafStep, plan};
+use super::secret::{AuthoritySecret, LeafSecret};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// On every Secret that the operator writes.
+const LABEL: &str = "tollgate.dev/secret";
+const LABEL_VALUE: &str = "certificate";
+const TLS: &str = "kubernetes.io/tls";
+/// The name of a sidecar's certificate in its namespace.
+pub const SIDECAR_SECRET: &str = "tollgate-sidecar-tls";
+/// The webhook in its configuration.
+const WEBHOOK: &str = "inject.tollgate.dev";
+/// How often it is looked after: what somebody deletes is back within a minute, and a renewal is days early.
+const EVERY: Duration = Duration::from_secs(60);
+/// After something failed.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What the installation says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the release is called; the names of its Secrets begin with it.
+    pub release: String,
+    /// Where it is installed.
+    pub namespace: String,
+    /// Other names by which clients reach the ingress.
+    pub gateway_names: Vec<String>,
+    /// Namespaces whose sidecars speak to the ledger.
+    pub direct_namespaces: Vec<String>,
+    /// Whether there is a webhook.
+    pub injects: bool,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// The API server says no, or nothing.
+    #[error("{0}: {1}")]
+    Kubernetes(String, #[source] Box<kube::Error>),
+    /// Somebody else has a Secret of this name.
+    #[error("the Secret {0} is not the operator's: it lacks the label {LABEL}")]
+    NotOurs(String),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Make(#[from] MakeError),
+}
+
+/// The certificates that the operator itself shows.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// To the ledger.
+    pub operator: LeafSecret,
+    /// As the webhook.
+    pub webhook: LeafSecret,
+}
+
+/// Where a certificate is kept.
+#[derive(Clone, Debug)]
+struct Place {
+    namespace: String,
+    name: String,
+}
+
+impl Settings {
+    fn place(&self, part: &Part) -> Place {
+        let own = |name: &str| Place {
+            namespace: self.namespace.clone(),
+            name: format!("{}-{name}-tls", self.release),
+        };
+        match part {
+            Part::Ledger => own("ledger"),
+            Part::Gateway => own("gateway"),
+            Part::Operator => own("operator"),
+            Part::Webhook => own("webhook"),
+            Part::Namespace(namespace) => {
+                Place { namespace: namespace.clone(), name: SIDECAR_SECRET.to_owned() }
+            }
+        }
+    }
+
+    /// Every certificate that is wanted.
+    pub fn leaves(&self) -> Vec<Leaf> {
+        let service = |name: &str| {
+            let (release, namespace) = (&self.release, &self.namespace);
+            let short = format!("{release}-{name}");
+            let suffixes = ["", ".svc", ".svc.cluster.local"];
+            let full = suffixes.iter().map(|suffix| format!("{short}.{namespace}{suffix}"));
+            [short.clone()].into_iter().chain(full).collect::<Vec<_>>()
+        };
+        // By this name it is known whatever the release is called.
+        let ledger = [service("ledger"), vec!["tollgate-ledger".to_owned()]].concat();
+        let gateway = [service("gateway"), self.gateway_names.clone()].concat();
+        let mut leaves = vec![
+            Leaf { part: Part::Ledger, dns: ledger },
+            Leaf { part: Part::Gateway, dns: gateway },
+            Leaf { part: Part::Operator, dns: Vec::new() },
+        ];
+        if self.injects {
+            leaves.push(Leaf { part: Part::Webhook, dns: service("webhook") });
+        }
+        let sidecars = self.direct_namespaces.iter();
+        leaves.extend(sidecars.map(|name| Leaf { part: Part::Namespace(name.clone()), dns: Vec::new() }));
+        leaves
+    }
+}
+
+/// Looks after the certificates for ever. `leads` says whether this operator writes; `own` is told its own certificates.
+pub async fn keep(
+    client: Client,
+    settings: Settings,
+    mut leads: watch::Receiver<bool>,
+    own: watch::Sender<Option<Own>>,
+) {
+    let keeper = Keeper { client, settings };
+    loop {
+        let leading = *leads.borrow_and_update();
+        if leading {
+            keeper.renew(Timestamp::now()).await;
+        }
+        let wait = match keeper.own().await {
+            Ok(read) => {
+                let whole = read.operator.pair.is_some();
+                publish(&own, read);
+                if whole { EVERY } else { RETRY }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the operator's own certificates were not read");
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = leads.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Tells only what is new.
+fn publish(own: &watch::Sender<Option<Own>>, read: Own) {
+    let text = |own: &Own| [own.operator.data(), own.webhook.data()];
+    own.send_if_modified(|known| {
+        let is_new = known.as_ref().map(text) != Some(text(&read));
+        if is_new {
+            *known = Some(read);
+        }
+        is_new
+    });
+}
+
+struct Keeper {
+    client: Client,
+    settings: Settings,
+}
+
+impl Keeper {
+    /// One round; what fails is said and tried again in the next one, and hinders nothing else.
+    async fn renew(&self, now: Timestamp) {
+        if let Err(error) = self.try_renew(now).await {
+            tracing::warn!(%error, "certificates were not looked after");
+        }
+    }
+
+    async fn try_renew(&self, now: Timestamp) -> Result<(), KeepError> {
+        let place = Place {
+            namespace: self.settings.namespace.clone(),
+            name: format!("{}-ca", self.settings.release),
+        };
+        let present = self.get(&place).await?;
+        let authority = present.as_ref().map(AuthoritySecret::of).unwrap_or_default();
+        let mut leaves = Vec::new();
+        for leaf in self.settings.leaves() {
+            match self.get(&self.settings.place(&leaf.part)).await {
+                Ok(secret) => leaves.push((leaf, secret)),
+                Err(error) => tracing::warn!(%error, part = %leaf.part, "a certificate was not looked after"),
+            }
+        }
+        let read = |(leaf, secret): &(Leaf, Option<Secret>)| {
+            (leaf.clone(), secret.as_ref().map(LeafSecret::of).unwrap_or_default())
+        };
+        let wanted: Vec<_> = leaves.iter().map(read).collect();
+        let plan = plan(authority, &wanted, now)?;
+        if plan.authority != AuthorityStep::Keep {
+            tracing::info!(step = ?plan.authority, "the authority");
+            // First, because what is signed by an authority that is not kept is worth nothing.
+            self.put(&place, present, plan.secret.data()).await?;
+        }
+        for (((leaf, present), (_, secret)), step) in wanted.iter().zip(leaves).zip(&plan.leaves) {
+            let Some(next) = plan.carry_out(*step, leaf, present, now)? else { continue };
+            if let LeafStep::Sign(why) = step {
+                tracing::info!(part = %leaf.part, ?why, "a certificate was signed");
+            }
+            if let Err(error) = self.put(&self.settings.place(&leaf.part), secret, next.data()).await {
+                tracing::warn!(%error, part = %leaf.part, "a certificate was not kept");
+            }
+        }
+        if self.settings.injects {
+            self.tell_api_server(&plan.secret.bundle.pem()).await?;
+        }
+        Ok(())
+    }
+
+    async fn own(&self) -> Result<Own, KeepError> {
+        let read = async |part| {
+            let secret = self.get(&self.settings.place(&part)).await?;
+            Ok::<_, KeepError>(secret.as_ref().map(LeafSecret::of).unwrap_or_default())
+        };
+        let webhook = if self.settings.injects { read(Part::Webhook).await? } else { LeafSecret::default() };
+        Ok(Own { operator: read(Part::Operator).await?, webhook })
+    }
+
+    fn secrets(&self, place: &Place) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &place.namespace)
+    }
+
+    async fn get(&self, place: &Place) -> Result<Option<Secret>, KeepError> {
+        self.secrets(place).get_opt(&place.name).await.map_err(|error| place.failed(error))
+    }
+
+    /// Writes a Secret, from the version that was read.
+    async fn put(
+        &self,
+        place: &Place,
+        present: Option<Secret>,
+        data: BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), KeepError> {
+        let data = Some(data.into_iter().map(|(name, value)| (name, ByteString(value))).collect());
+        let params = PostParams { field_manager: Some("tollgate-operator".into()), ..PostParams::default() };
+        let written = match present {
+            None => self.secrets(place).create(&params, &place.secret(data)).await,
+            Some(secret) if is_ours(&secret) => {
+                self.secrets(place).replace(&place.name, &params, &Secret { data, ..secret }).await
+            }
+            Some(_) => return Err(KeepError::NotOurs(place.to_string())),
+        };
+        written.map(drop).map_err(|error| place.failed(error))
+    }
+
+    /// The API server believes the webhook by this bundle.
+    async fn tell_api_server(&self, bundle: &str) -> Result<(), KeepError> {
+        let name = format!("{}-sidecar-injector", self.settings.release);
+        let failed = |error| KeepError::Kubernetes(format!("webhook configuration {name}"), Box::new(error));
+        let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let Some(present) = api.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
+        let ca_bundle = ByteString(bundle.as_bytes().to_vec());
+        let webhooks = present.webhooks.unwrap_or_default();
+        let is_told = |webhook: &&k8s_openapi::api::admissionregistration::v1::MutatingWebhook| {
+            webhook.name == WEBHOOK && webhook.client_config.ca_bundle.as_ref() == Some(&ca_bundle)
+        };
+        if webhooks.iter().any(|webhook| is_told(&webhook)) {
+            return Ok(());
+        }
+        let patch = json!({"webhooks": [{"name": WEBHOOK, "clientConfig": {"caBundle": ca_bundle}}]});
+        let params =
+            PatchParams { field_manager: Some("tollgate-operator".into()), ..PatchParams::default() };
+        api.patch(&name, &params, &Patch::Strategic(patch)).await.map(drop).map_err(failed)
+    }
+}
+
+fn is_ours(secret: &Secret) -> bool {
+    secret.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL))
+}
+
+/// What is in a Secret.
+fn contents(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
+    let data = secret.data.iter().flatten();
+    data.map(|(name, value)| (name.clone(), value.0.clone())).collect()
+}
+
+impl AuthoritySecret {
+    fn of(secret: &Secret) -> Self {
+        Self::read(&contents(secret))
+    }
+}
+
+impl LeafSecret {
+    fn of(secret: &Secret) -> Self {
+        Self::read(&contents(secret))
+    }
+}
+
+impl Place {
+    fn secret(&self, data: Option<BTreeMap<String, ByteString>>) -> Secret {
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let labels = [label(LABEL, LABEL_VALUE), label("app.kubernetes.io/managed-by", "tollgate-operator")];
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(self.namespace.clone()),
+                labels: Some(labels.into()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(TLS.to_owned()),
+            data,
+            ..Secret::default()
+        }
+    }
+
+    fn failed(&self, error: kube::Error) -> KeepError {
+        KeepError::Kubernetes(format!("Secret {self}"), Box::new(error))
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

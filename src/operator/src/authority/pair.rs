@@ -1,0 +1,151 @@
+//! A certificate with its key: read from PEM, or made.
+
+use super::facts::Facts;
+use super::leaf::Leaf;
+use jiff::{SignedDuration, Timestamp};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::fmt;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Of an authority: long enough that a change of it is rare, short enough that it happens.
+pub(super) const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// Of what it signs. There is no list of revoked ones: a stolen one ends by itself.
+pub(super) const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Clocks of other machines may be so much behind.
+pub(super) const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Why nothing was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// A name that no certificate can have.
+    #[error("{0:?} cannot stand in a certificate")]
+    Name(String),
+    /// The rest.
+    #[error("a certificate was not made: {0}")]
+    Rcgen(#[from] rcgen::Error),
+}
+
+/// A certificate and its key.
+#[derive(Clone)]
+pub struct Pair {
+    certificate: String,
+    key: Zeroizing<String>,
+    facts: Facts,
+}
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pair").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Pair {
+    /// Reads a pair. `None`: one of them cannot be read, or they are not each other's.
+    pub fn read(certificate: &[u8], key: &[u8]) -> Option<Self> {
+        let facts = Facts::of(&CertificateDer::from_pem_slice(certificate).ok()?)?;
+        let key = Zeroizing::new(std::str::from_utf8(key).ok()?.to_owned());
+        let own = KeyPair::from_pem(&key).ok()?;
+        let certificate = std::str::from_utf8(certificate).ok()?.to_owned();
+        (own.public_key_raw() == facts.public_key).then_some(Self { certificate, key, facts })
+    }
+
+    fn made(certificate: &rcgen::Certificate, key: &KeyPair) -> Result<Self, MakeError> {
+        let facts = Facts::of(certificate.der()).ok_or(rcgen::Error::CouldNotParseCertificate)?;
+        Ok(Self { certificate: certificate.pem(), key: Zeroizing::new(key.serialize_pem()), facts })
+    }
+
+    /// Makes an authority.
+    ///
+    /// # Errors
+    /// [`MakeError`].
+    pub fn authority(now: Timestamp) -> Result<Self, MakeError> {
+        let mut params = lasting(now, after(now, AUTHORITY_LIFE));
+        // Each has a name of its own: some clients choose by the name among those that they trust.
+        params.distinguished_name = named(&format!("Tollgate authority {}", now.as_second()));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        Self::made(&params.self_signed(&key)?, &key)
+    }
+
+    /// Makes what this authority signs.
+    ///
+    /// # Errors
+    /// [`MakeError`].
+    pub fn sign(&self, leaf: &Leaf, now: Timestamp) -> Result<Self, MakeError> {
+        // Nobody trusts what outlives its authority.
+        let mut params = lasting(now, after(now, LEAF_LIFE).min(self.facts.until));
+        params.distinguished_name = named(&format!("Tollgate {}", leaf.part));
+        params.subject_alt_names = alternative_names(leaf)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let usages = [
+            (leaf.part.serves(), ExtendedKeyUsagePurpose::ServerAuth),
+            (leaf.part.calls(), ExtendedKeyUsagePurpose::ClientAuth),
+        ];
+        params.extended_key_usages =
+            usages.into_iter().filter(|(does, _)| *does).map(|(_, usage)| usage).collect();
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut own = CertificateParams::default();
+        own.distinguished_name = named(&self.facts.name);
+        let issuer = Issuer::new(own, KeyPair::from_pem(&self.key)?);
+        Self::made(&params.signed_by(&key, &issuer)?, &key)
+    }
+
+    /// In PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// In PEM.
+    pub fn key(&self) -> &Zeroizing<String> {
+        &self.key
+    }
+
+    pub(super) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// When it was made.
+    pub(super) fn made_at(&self) -> Timestamp {
+        after(self.facts.from, SKEW)
+    }
+}
+
+fn lasting(from: Timestamp, until: Timestamp) -> CertificateParams {
+    let after_1970 = |at: Timestamp| Duration::from_secs(u64::try_from(at.as_second()).unwrap_or(0));
+    let mut params = CertificateParams::default();
+    params.not_before = date_time_ymd(1970, 1, 1) + after_1970(before(from, SKEW));
+    params.not_after = date_time_ymd(1970, 1, 1) + after_1970(until);
+    params
+}
+
+/// A moment later; at the end of time, the end of time.
+pub(super) fn after(at: Timestamp, span: SignedDuration) -> Timestamp {
+    at.saturating_add(span).unwrap_or(Timestamp::MAX)
+}
+
+/// A moment earlier.
+fn before(at: Timestamp, span: SignedDuration) -> Timestamp {
+    at.saturating_sub(span).unwrap_or(Timestamp::MIN)
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut named = DistinguishedName::new();
+    named.push(DnType::CommonName, name);
+    named
+}
+
+fn alternative_names(leaf: &Leaf) -> Result<Vec<SanType>, MakeError> {
+    let ascii = |name: &String| Ia5String::try_from(name.as_str()).map_err(|_| MakeError::Name(name.clone()));
+    let uris = leaf.part.uri();
+    let uris = uris.iter().map(|uri| Ok(SanType::URI(ascii(uri)?)));
+    uris.chain(leaf.dns.iter().map(|name| Ok(SanType::DnsName(ascii(name)?)))).collect()
+}

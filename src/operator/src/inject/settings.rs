@@ -1,0 +1,64 @@
+//! What the installation says of sidecars.
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One YAML document; the chart writes it, and gives the same to people who use the command.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// The image with the filter and the supervisor.
+    pub filter_image: String,
+    /// Envoy's image.
+    pub envoy_image: String,
+    /// How both are pulled.
+    #[serde(default = "if_not_present")]
+    pub image_pull_policy: String,
+    /// The ingress, to sidecars that say who asks: `https://HOST`.
+    pub ingress: String,
+    /// The ingress shows a certificate of the operator's authority, which comes along with the key; otherwise it is known by the
+    /// authorities of Envoy's image.
+    #[serde(default = "yes")]
+    pub own_authority: bool,
+    /// The ledger, to sidecars that decide themselves: `HOST:PORT`.
+    pub ledger: String,
+    /// Where sidecars may decide themselves. Each of these namespaces holds the providers' credentials.
+    #[serde(default)]
+    pub direct_namespaces: BTreeSet<String>,
+    /// The providers, to sidecars that decide themselves.
+    #[serde(default)]
+    pub providers: BTreeMap<String, Provider>,
+    /// Settings of the filter that differ from their defaults.
+    #[serde(default)]
+    pub filter: Map<String, Value>,
+    /// Memory and processor of a sidecar.
+    #[serde(default)]
+    pub resources: ResourceRequirements,
+}
+
+/// A provider's credential, in a Secret of the pod's namespace.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Provider {
+    /// The Secret.
+    pub secret: String,
+    /// The entry in it.
+    #[serde(default = "api_key")]
+    pub entry: String,
+    /// Another address than its own.
+    pub url: Option<String>,
+}
+
+fn if_not_present() -> String {
+    "IfNotPresent".to_owned()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn api_key() -> String {
+    "api-key".to_owned()
+}
