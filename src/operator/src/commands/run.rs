@@ -1,0 +1,183 @@
+//! `run`: the operator itself.
+
+use super::Failure;
+use clap::{ArgAction, Args};
+use futures_util::FutureExt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tollgate_operator::authority::{self, Own};
+use tollgate_operator::inject;
+use tollgate_operator::plan::Settings;
+use tollgate_operator::runtime::{self, Gauges, Ledger, Operator, Pass};
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Where Tollgate is installed.
+    #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE_NAMESPACE", value_name = "NAMESPACE")]
+    release_namespace: String,
+    /// What the release is called; the names of its own Secrets begin with it.
+    #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE", value_name = "NAME", default_value = "tollgate")]
+    release: String,
+    /// Where, besides, organizations, teams, users and budgets count.
+    #[arg(
+        long,
+        env = "TOLLGATE_OPERATOR_PLATFORM_NAMESPACES",
+        value_name = "NAMESPACES",
+        value_delimiter = ','
+    )]
+    platform_namespaces: Vec<String>,
+    /// This cluster's name in the ledger; never changed afterwards, because accounts are found by it.
+    #[arg(long, env = "TOLLGATE_OPERATOR_CLUSTER", value_name = "NAME", default_value = "kubernetes")]
+    cluster: String,
+    /// The ledger's admin port.
+    #[arg(long, env = "TOLLGATE_OPERATOR_LEDGER", value_name = "URL")]
+    ledger: String,
+    /// Where agents send their requests: what stands in the Secrets of keys.
+    #[arg(long, env = "TOLLGATE_OPERATOR_BASE_URL", value_name = "URL")]
+    base_url: String,
+    /// Names by which agents reach the ingress, beside its Service's: they stand in its certificate.
+    #[arg(long, env = "TOLLGATE_OPERATOR_GATEWAY_NAMES", value_name = "NAMES", value_delimiter = ',')]
+    gateway_names: Vec<String>,
+    /// Whether the ingress shows a certificate of the operator's authority: then the authority stands in the Secrets of keys, too.
+    #[arg(long, env = "TOLLGATE_OPERATOR_OWN_AUTHORITY", action = ArgAction::Set, default_value_t = true)]
+    own_authority: bool,
+    /// What sidecars are made from; left out: there is no webhook.
+    #[arg(long, env = "TOLLGATE_OPERATOR_SIDECAR", value_name = "FILE")]
+    sidecar: Option<PathBuf>,
+    /// Where the API server asks about pods.
+    #[arg(long, env = "TOLLGATE_OPERATOR_WEBHOOK_PORT", value_name = "PORT", default_value_t = 9443)]
+    webhook_port: u16,
+    /// Where health and metrics are told.
+    #[arg(long, env = "TOLLGATE_OPERATOR_METRICS_PORT", value_name = "PORT", default_value_t = 4003)]
+    metrics_port: u16,
+    /// This replica's name; left out: the machine's.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value = "")]
+    instance: String,
+}
+
+pub(crate) async fn run(options: Run) -> Result<(), Failure> {
+    let sidecar = options.sidecar.as_deref().map(sidecar).transpose()?;
+    let client = kube::Client::try_default().await?;
+    let gauges = Arc::new(Gauges::default());
+    let health = axum::serve(bind(options.metrics_port).await?, runtime::health(gauges.clone()));
+    let stop = stop()?.shared();
+    let instance = if options.instance.is_empty() { hostname() } else { options.instance.clone() };
+    let lease = format!("{}-operator", options.release);
+    let leads = runtime::follow_leader(client.clone(), &options.release_namespace, &lease, &instance).await?;
+    let (told, own) = watch::channel(None);
+    let certificates = authority::Settings {
+        release: options.release.clone(),
+        namespace: options.release_namespace.clone(),
+        gateway_names: options.gateway_names.clone(),
+        direct_namespaces: sidecar.iter().flat_map(|sidecar| sidecar.direct_namespaces.clone()).collect(),
+        injects: sidecar.is_some(),
+    };
+    let keep = authority::keep(client.clone(), certificates, leads.clone(), told);
+    let webhook = async {
+        match sidecar {
+            Some(sidecar) => {
+                let routes = inject::routes(Arc::new(sidecar));
+                inject::serve(bind(options.webhook_port).await?, routes, own.clone(), stop.clone()).await
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let operator = operate(&options, client, instance, gauges, own.clone(), leads, stop.clone());
+    tokio::select! {
+        ended = health => Ok(ended?),
+        ended = webhook => Ok(ended?),
+        () = keep => Err("the certificates are not looked after any more".into()),
+        ended = operator => ended,
+    }
+}
+
+/// Custom resources and the ledger, from the first certificate on.
+async fn operate(
+    options: &Run,
+    client: kube::Client,
+    instance: String,
+    gauges: Arc<Gauges>,
+    mut own: watch::Receiver<Option<Own>>,
+    leads: watch::Receiver<bool>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let mut stop = std::pin::pin!(stop);
+    let first = tokio::select! {
+        () = &mut stop => return Ok(()),
+        first = own.wait_for(|own| own.as_ref().and_then(pass).is_some()) => first?.clone(),
+    };
+    let (Some(pass_now), bundle_now) =
+        (first.as_ref().and_then(pass), first.map(|own| own.operator.authorities))
+    else {
+        return Err("the operator has no certificate".into());
+    };
+    let (passes, pass_receiver) = watch::channel(pass_now);
+    let (bundles, bundle) = watch::channel(bundle_now.filter(|_| options.own_authority));
+    let follow = async {
+        while own.changed().await.is_ok() {
+            let Some(known) = own.borrow_and_update().clone() else { continue };
+            let Some(renewed) = pass(&known) else { continue };
+            passes.send_replace(renewed);
+            let authorities = Some(known.operator.authorities).filter(|_| options.own_authority);
+            bundles.send_if_modified(|present| {
+                let is_new = *present != authorities;
+                *present = authorities;
+                is_new
+            });
+        }
+    };
+    let settings = Settings {
+        cluster: options.cluster.clone(),
+        release_namespace: options.release_namespace.clone(),
+        platform_namespaces: options.platform_namespaces.iter().cloned().collect(),
+        base_url: options.base_url.trim_end_matches('/').to_owned(),
+        ca_bundle: None,
+    };
+    let ledger = Ledger::new(options.ledger.clone(), pass_receiver);
+    let operator = Operator { client, ledger, settings, bundle, instance, gauges };
+    tokio::select! {
+        () = operator.run(leads, stop) => Ok(()),
+        () = follow => Err("the certificates are not looked after any more".into()),
+    }
+}
+
+/// What opens the ledger's door: the operator's own certificate.
+fn pass(own: &Own) -> Option<Pass> {
+    let pair = own.operator.pair.as_ref()?;
+    Some(Pass {
+        certificate: pair.certificate().into(),
+        key: pair.key().as_bytes().to_vec().into(),
+        authorities: own.operator.authorities.clone().into(),
+    })
+}
+
+fn sidecar(file: &std::path::Path) -> Result<inject::Settings, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(serde_yaml_ng::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?)
+}
+
+/// From everywhere: pods have one address, and it is known to nobody beforehand.
+async fn bind(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
+}
+
+/// SIGTERM or SIGINT.
+fn stop() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "operator".to_owned(), |name| name.trim().to_owned())
+}

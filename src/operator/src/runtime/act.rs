@@ -1,0 +1,420 @@
+//! Carries out what a plan asks for. There is no judgement here: every action is one or two calls, and what they answer is a change
+//! of the snapshot.
+
+use super::ledger::{Away, Ledger};
+use super::mirror::{Change, Versioned};
+use super::watch::Seen;
+use crate::plan::{
+    Account, Action, Event, EventType, IssueKey, KeySecret, Kind, ObjectName, ObjectRef, Refusal,
+    RefusalReason, SecretContent, Status, masked, name_to_wire,
+};
+use crate::resources::{Budget, FINALIZER, Organization, Team, User, VirtualKey};
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::api::events::v1::Event as PublishedEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+use std::sync::Arc;
+use tollgate_domain::account::AccountName;
+use tollgate_domain::ids::KeyDigest;
+use tollgate_domain::key::VirtualKey as Key;
+use tollgate_proto::v1;
+
+/// Who wrote a field, to the API server.
+const FIELD_MANAGER: &str = "tollgate-operator";
+/// Accounts in one message: far below its 4 MiB, whatever they hold.
+const ACCOUNTS_MAX: usize = 50;
+/// Calls to the API server at once.
+const CALLS_MAX: usize = 16;
+
+/// Why an action was not carried out, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The API server refused, or was not there.
+    #[error("{0}")]
+    Api(Box<kube::Error>),
+    /// The ledger was not there.
+    #[error("{0}")]
+    Ledger(#[from] Away),
+    /// The ledger did not say what became of an account.
+    #[error("the ledger's answer does not fit its question")]
+    Answer,
+    /// The system has no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(Box::new(error))
+    }
+}
+
+/// What came of an action.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// An object is now so.
+    Change(Change),
+    /// The ledger said this about an account that it was asked for.
+    Answer(Box<Account>, Result<u64, Refusal>),
+    /// An account is deleted.
+    Deleted(AccountName),
+    /// The ledger would not delete an account.
+    NotDeleted(AccountName, Refusal),
+    /// A Secret of somebody else is in the way.
+    Conflict(ObjectName),
+}
+
+/// What an action led to, and why it went no further.
+pub(super) type Outcome = (Vec<Effect>, Option<(String, Failure)>);
+
+/// The hands of the operator.
+#[derive(Clone)]
+pub(super) struct Actor {
+    client: Client,
+    ledger: Ledger,
+    /// This replica, as events name it.
+    instance: String,
+}
+
+impl Actor {
+    /// Works on a cluster and a ledger, as `instance`.
+    #[must_use]
+    pub(super) fn new(client: Client, ledger: Ledger, instance: String) -> Self {
+        Self { client, ledger, instance }
+    }
+
+    /// Carries out actions. Those of the same sort run beside each other, since a plan puts what depends on each other into different
+    /// sorts or, for accounts, into one list.
+    pub(super) async fn carry_out(&self, actions: Vec<Action>) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(actions.len());
+        let mut rest = actions.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let sort = std::mem::discriminant(&first);
+            let mut alike = vec![first];
+            while let Some(next) = rest.next_if(|next| std::mem::discriminant(next) == sort) {
+                alike.push(next);
+            }
+            let calls = alike.into_iter().map(|action| self.carry_out_one(action));
+            let mut done = futures_util::stream::iter(calls).buffer_unordered(CALLS_MAX);
+            while let Some(outcome) = done.next().await {
+                outcomes.push(outcome);
+            }
+        }
+        outcomes
+    }
+
+    async fn carry_out_one(&self, action: Action) -> Outcome {
+        let mut effects = Vec::new();
+        let what = describe(&action);
+        let failure = self.try_one(action, &mut effects).await.err().map(|failure| (what, failure));
+        (effects, failure)
+    }
+
+    async fn try_one(&self, action: Action, effects: &mut Vec<Effect>) -> Result<(), Failure> {
+        match action {
+            Action::AddFinalizer(object) => self.set_finalizers(&object, json!([FINALIZER]), effects).await,
+            Action::RemoveFinalizer(object) => self.set_finalizers(&object, json!([]), effects).await,
+            Action::Apply(accounts) => self.apply(accounts, effects).await,
+            Action::Delete(accounts) => self.delete(accounts, effects).await,
+            Action::Issue(issue) => self.issue(*issue, effects).await,
+            Action::Rewrite { key, secret, digest, content } => {
+                self.rewrite(&key, &secret, &digest, &content, effects).await
+            }
+            Action::DeleteSecret { secret, uid } => self.delete_secret(&secret, uid).await,
+            Action::Publish(event) => self.publish(event).await,
+            Action::SetStatus(object, status) => self.set_status(&object, &status, effects).await,
+        }
+    }
+
+    /// By server-side apply, with the uid, so that nothing is made and no other object of the name is touched.
+    async fn set_finalizers(
+        &self,
+        object: &ObjectRef,
+        finalizers: Value,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let patch = json!({ "metadata": { "uid": object.uid, "finalizers": finalizers } });
+        self.patch(object, patch, Part::Object, effects).await
+    }
+
+    async fn set_status(
+        &self,
+        object: &ObjectRef,
+        status: &Status,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let status = match status {
+            Status::Account(status) => json!(status),
+            Status::VirtualKey(status) => json!(status),
+            Status::Budget(status) => json!(status),
+        };
+        let patch = json!({ "metadata": { "uid": object.uid }, "status": status });
+        self.patch(object, patch, Part::Status, effects).await
+    }
+
+    async fn patch(
+        &self,
+        object: &ObjectRef,
+        patch: Value,
+        part: Part,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let change = match object.kind {
+            Kind::Organization => {
+                Change::Organizations(self.patch_kind::<Organization>(object, patch, part).await?)
+            }
+            Kind::Team => Change::Teams(self.patch_kind::<Team>(object, patch, part).await?),
+            Kind::User => Change::Users(self.patch_kind::<User>(object, patch, part).await?),
+            Kind::VirtualKey => {
+                Change::VirtualKeys(self.patch_kind::<VirtualKey>(object, patch, part).await?)
+            }
+            Kind::Budget => Change::Budgets(self.patch_kind::<Budget>(object, patch, part).await?),
+        };
+        effects.push(Effect::Change(change));
+        Ok(())
+    }
+
+    async fn patch_kind<K>(
+        &self,
+        object: &ObjectRef,
+        mut patch: Value,
+        part: Part,
+    ) -> Result<Seen<Versioned<Arc<K>>>, Failure>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug,
+    {
+        let ObjectName { namespace, name } = &object.name;
+        let api = Api::<K>::namespaced(self.client.clone(), namespace);
+        patch["apiVersion"] = json!(K::api_version(&()));
+        patch["kind"] = json!(K::kind(&()));
+        let how = PatchParams::apply(FIELD_MANAGER).force();
+        let patched = match part {
+            Part::Object => api.patch(name, &how, &Patch::Apply(patch)).await?,
+            Part::Status => api.patch_status(name, &how, &Patch::Apply(patch)).await?,
+        };
+        // Without its last finalizer an object that is being deleted is gone: what is answered is how it went.
+        let gone = patched.meta().deletion_timestamp.is_some() && patched.finalizers().is_empty();
+        let patched = Versioned::<()>::custom(patched);
+        Ok(if gone { Seen::Gone(patched) } else { Seen::Is(patched) })
+    }
+
+    async fn apply(&self, accounts: Vec<Account>, effects: &mut Vec<Effect>) -> Result<(), Failure> {
+        for accounts in accounts.chunks(ACCOUNTS_MAX) {
+            let outcomes = self.ledger.apply(accounts.iter().map(v1::DesiredAccount::from).collect()).await?;
+            if outcomes.len() != accounts.len() {
+                return Err(Failure::Answer);
+            }
+            for (account, outcome) in accounts.iter().zip(outcomes) {
+                use v1::apply_outcome::Outcome::{Applied, Refused};
+                let answer = match outcome.outcome {
+                    Some(Applied(applied)) => Ok(applied.revision),
+                    Some(Refused(refused)) => Err(refusal(refused)?),
+                    None => return Err(Failure::Answer),
+                };
+                effects.push(Effect::Answer(Box::new(account.clone()), answer));
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        accounts: Vec<(AccountName, String)>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        for accounts in accounts.chunks(ACCOUNTS_MAX) {
+            let request = accounts.iter().map(|(name, owner_scope)| v1::DeletedAccount {
+                name: Some(name_to_wire(name)),
+                owner_scope: owner_scope.clone(),
+            });
+            let outcomes = self.ledger.delete(request.collect()).await?;
+            if outcomes.len() != accounts.len() {
+                return Err(Failure::Answer);
+            }
+            for ((name, _), outcome) in accounts.iter().zip(outcomes) {
+                use v1::delete_outcome::Outcome::{Deleted, Refused};
+                effects.push(match outcome.outcome {
+                    Some(Deleted(_)) => Effect::Deleted(name.clone()),
+                    Some(Refused(refused)) => Effect::NotDeleted(name.clone(), refusal(refused)?),
+                    None => return Err(Failure::Answer),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A new key. The ledger hears of it before anybody can read it, so no Secret ever holds a key that does not work yet.
+    async fn issue(&self, issue: IssueKey, effects: &mut Vec<Effect>) -> Result<(), Failure> {
+        let mut entropy = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(entropy.as_mut()).map_err(Failure::Random)?;
+        let key = Key::from_entropy(*entropy);
+        let mut account = issue.account;
+        account.credentials.push(crate::plan::Credential {
+            digest: key.digest(),
+            name: masked(key.expose()),
+            expires_at: None,
+        });
+        self.apply(vec![account], effects).await?;
+        if effects.iter().any(|effect| matches!(effect, Effect::Answer(_, Err(_)))) {
+            return Ok(());
+        }
+        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
+        match issue.secret_uid {
+            Some(uid) => self.write_secret(secret, uid, effects).await,
+            None => self.create_secret(&issue.secret, &secret, effects).await,
+        }
+    }
+
+    async fn rewrite(
+        &self,
+        key: &ObjectRef,
+        name: &ObjectName,
+        digest: &KeyDigest,
+        content: &SecretContent,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let Some(present) = self.secrets(&name.namespace).get_opt(&name.name).await? else { return Ok(()) };
+        let Some(exposed) = KeySecret::expose(&present, *digest) else {
+            effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(present)))));
+            return Ok(());
+        };
+        let secret = content.secret(name, key, exposed);
+        self.write_secret(secret, present.uid().unwrap_or_default(), effects).await
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Over the Secret of this uid, and no other.
+    async fn write_secret(
+        &self,
+        mut secret: Secret,
+        uid: String,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        secret.metadata.uid = Some(uid);
+        let how = PatchParams::apply(FIELD_MANAGER).force();
+        let api = self.secrets(&secret.namespace().unwrap_or_default());
+        let written = api.patch(&secret.name_any(), &how, &Patch::Apply(&secret)).await?;
+        effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(written)))));
+        Ok(())
+    }
+
+    /// A Secret that is not there yet. One that somebody else made meanwhile stays as it is.
+    async fn create_secret(
+        &self,
+        name: &ObjectName,
+        secret: &Secret,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        match self.secrets(&name.namespace).create(&how, secret).await {
+            Ok(created) => {
+                effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(created)))));
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                effects.push(Effect::Conflict(name.clone()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Its watch tells when it is gone.
+    async fn delete_secret(&self, name: &ObjectName, uid: String) -> Result<(), Failure> {
+        let only = Preconditions { uid: Some(uid), resource_version: None };
+        let how = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+        match self.secrets(&name.namespace).delete(&name.name, &how).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// An event has a name of its own, so that one that is published again is already there.
+    async fn publish(&self, event: Event) -> Result<(), Failure> {
+        let namespace = &event.about.name.namespace;
+        let events = Api::<PublishedEvent>::namespaced(self.client.clone(), namespace);
+        match events.create(&PostParams::default(), &self.event(&event)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn event(&self, event: &Event) -> PublishedEvent {
+        let about = &event.about;
+        PublishedEvent {
+            metadata: ObjectMeta {
+                name: Some(event.name.clone()),
+                namespace: Some(about.name.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(jiff::Timestamp::now())),
+            action: Some(event.reason.to_owned()),
+            reason: Some(event.reason.to_owned()),
+            note: Some(event.note.clone()),
+            regarding: Some(ObjectReference {
+                api_version: Some(VirtualKey::api_version(&()).into_owned()),
+                kind: Some(about.kind.as_str().to_owned()),
+                namespace: Some(about.name.namespace.clone()),
+                name: Some(about.name.name.clone()),
+                uid: Some(about.uid.clone()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some("tollgate.dev/operator".to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            type_: Some(
+                match event.event_type {
+                    EventType::Normal => "Normal",
+                    EventType::Warning => "Warning",
+                }
+                .to_owned(),
+            ),
+            ..PublishedEvent::default()
+        }
+    }
+}
+
+/// Which part of an object is written.
+#[derive(Clone, Copy)]
+enum Part {
+    Object,
+    Status,
+}
+
+fn refusal(refused: v1::Refusal) -> Result<Refusal, Failure> {
+    let reason = match refused.reason() {
+        v1::RefusalReason::Invalid => RefusalReason::Invalid,
+        v1::RefusalReason::Conflict => RefusalReason::Conflict,
+        v1::RefusalReason::NotFound => RefusalReason::NotFound,
+        v1::RefusalReason::Unspecified => return Err(Failure::Answer),
+    };
+    Ok(Refusal { reason, field: refused.field, message: refused.message })
+}
+
+/// For the log: what, and of which object, and nothing of what is in it.
+fn describe(action: &Action) -> String {
+    match action {
+        Action::AddFinalizer(object) => format!("the finalizer of {} {}", object.kind, object.name),
+        Action::RemoveFinalizer(object) => format!("the end of {} {}", object.kind, object.name),
+        Action::Apply(accounts) => format!("{} accounts", accounts.len()),
+        Action::Delete(accounts) => format!("the deletion of {} accounts", accounts.len()),
+        Action::Issue(issue) => format!("a key for VirtualKey {}", issue.key.name),
+        Action::Rewrite { secret, .. } => format!("Secret {secret}"),
+        Action::DeleteSecret { secret, .. } => format!("the deletion of Secret {secret}"),
+        Action::Publish(event) => format!("event {} of {}", event.reason, event.about.name),
+        Action::SetStatus(object, _) => format!("the status of {} {}", object.kind, object.name),
+    }
+}

@@ -1,0 +1,160 @@
+//! The ledger's Admin service, as the operator speaks it.
+//!
+//! A connection is made anew whenever the operator's certificate is, and the stream of changes is taken up again where it broke off.
+
+use crate::plan::MANAGED_BY;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tollgate_proto::v1;
+use tollgate_proto::v1::admin_client::AdminClient;
+use tonic::Status;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use zeroize::Zeroizing;
+
+/// The name that the ledger's certificate always has, whatever the address it is reached by.
+const LEDGER_NAME: &str = "tollgate-ledger";
+/// A ledger that is there answers at once.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A thousand accounts in one transaction, on a slow disk.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// A connection whose other side vanished is noticed within a minute, although it may be silent for days.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Between two attempts at the stream of changes: the first, and the longest.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// What opens the ledger's door: the operator's certificate, its key, and the authorities that the ledger's certificate may come from.
+/// All PEM.
+#[derive(Clone)]
+pub struct Pass {
+    /// The certificate.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Zeroizing<Vec<u8>>,
+    /// One or more authorities.
+    pub authorities: Vec<u8>,
+}
+
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pass(..)")
+    }
+}
+
+/// Why nothing was asked or nothing was heard.
+#[derive(Debug, thiserror::Error)]
+pub enum Away {
+    /// The address or the certificate is of no use.
+    #[error("the ledger cannot be called: {0}")]
+    Unusable(#[from] tonic::transport::Error),
+    /// What the ledger, or the way to it, answered.
+    #[error("the ledger answers {:?}: {}", .0.code(), .0.message())]
+    Status(Box<Status>),
+}
+
+impl From<Status> for Away {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+type Client = AdminClient<Channel>;
+
+/// The way to the ledger.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    address: String,
+    pass: watch::Receiver<Pass>,
+}
+
+impl Ledger {
+    /// A ledger at `address`, a URL. Nothing is called yet.
+    #[must_use]
+    pub fn new(address: String, pass: watch::Receiver<Pass>) -> Self {
+        Self { address, pass }
+    }
+
+    fn client(&self, answer_max: Option<Duration>) -> Result<Client, Away> {
+        let mut endpoint = Endpoint::from_shared(self.address.clone())?
+            .connect_timeout(CONNECT_MAX)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        if let Some(answer_max) = answer_max {
+            endpoint = endpoint.timeout(answer_max);
+        }
+        let pass = self.pass.borrow();
+        let tls = ClientTlsConfig::new()
+            .domain_name(LEDGER_NAME)
+            .identity(Identity::from_pem(&pass.certificate, &*pass.key))
+            .ca_certificate(Certificate::from_pem(&pass.authorities));
+        Ok(AdminClient::new(endpoint.tls_config(tls)?.connect_lazy()))
+    }
+
+    /// Makes accounts what they should be. One outcome for each, in order.
+    ///
+    /// # Errors
+    /// [`Away`]: some may have been applied.
+    pub async fn apply(&self, accounts: Vec<v1::DesiredAccount>) -> Result<Vec<v1::ApplyOutcome>, Away> {
+        let request = v1::ApplyRequest { managed_by: MANAGED_BY.to_owned(), accounts };
+        Ok(self.client(Some(ANSWER_MAX))?.apply(request).await?.into_inner().outcomes)
+    }
+
+    /// Deletes accounts. One outcome for each, in order.
+    ///
+    /// # Errors
+    /// [`Away`]: some may have been deleted.
+    pub async fn delete(&self, accounts: Vec<v1::DeletedAccount>) -> Result<Vec<v1::DeleteOutcome>, Away> {
+        let request = v1::DeleteRequest { managed_by: MANAGED_BY.to_owned(), accounts };
+        Ok(self.client(Some(ANSWER_MAX))?.delete(request).await?.into_inner().outcomes)
+    }
+
+    /// Tells `told` of everything that changes, from the very beginning, until nobody listens any more.
+    pub async fn follow(self, told: mpsc::Sender<News>) {
+        let mut cursor = Vec::new();
+        let mut pause = RETRY_MIN;
+        loop {
+            let known = cursor.clone();
+            let Err(away) = self.listen(&mut cursor, &told).await else { return };
+            if told.send(News::Away(away.to_string())).await.is_err() {
+                return;
+            }
+            // It was heard in between, so this is a new trouble, not the old one.
+            pause = if cursor == known { (pause * 2).min(RETRY_MAX) } else { RETRY_MIN };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One stream of changes, to its end, which is always a trouble; `Ok`: nobody listens any more.
+    async fn listen(&self, cursor: &mut Vec<u8>, told: &mpsc::Sender<News>) -> Result<(), Away> {
+        let mut pass = self.pass.clone();
+        pass.mark_unchanged();
+        let request = v1::ChangesRequest { cursor: cursor.clone() };
+        let mut changes = self.client(None)?.changes(request).await?.into_inner();
+        loop {
+            let heard = tokio::select! {
+                heard = changes.message() => heard?,
+                // An old certificate may have lost its authority: ask with the new one.
+                changed = pass.changed() => {
+                    if changed.is_err() { return Ok(()); }
+                    return Err(Status::cancelled("the operator has a new certificate").into());
+                }
+            };
+            let Some(heard) = heard else {
+                return Err(Status::unavailable("the ledger ended the stream of changes").into());
+            };
+            cursor.clone_from(&heard.cursor);
+            if told.send(News::Heard(Box::new(heard))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What the ledger tells by itself.
+#[derive(Debug)]
+pub enum News {
+    /// Accounts have changed.
+    Heard(Box<v1::ChangesResponse>),
+    /// It cannot be heard, and why.
+    Away(String),
+}

@@ -1,0 +1,281 @@
+//! The snapshot that plans are made from, kept up to date by what is seen and by what was done.
+//!
+//! What the operator writes comes back through its watches a moment later. Until then the answer to the write counts, and what the watch
+//! still tells of the time before is left out: otherwise a plan would be made for a world that is past, and make a second key, for example.
+
+use super::ledger::News;
+use super::watch::Seen;
+use crate::plan::{KeySecret, Kind, ObjectName, World, standing_from_wire};
+use crate::resources::{Budget, Organization, Team, User, VirtualKey};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{Resource, ResourceExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tollgate_domain::time::Timestamp;
+
+/// An object as it was at some moment of the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Versioned<T> {
+    /// Which one.
+    pub name: ObjectName,
+    /// When: resource versions of one kind rise.
+    pub version: u64,
+    /// What is kept of it.
+    pub object: T,
+}
+
+impl<T> Versioned<T> {
+    /// What is kept of an object, by `keep`.
+    pub(super) fn of<K: Resource>(object: K, keep: impl FnOnce(K) -> T) -> Self {
+        let name = ObjectName::new(object.namespace().unwrap_or_default(), object.name_any());
+        // Resource versions are numbers that can be compared, of every kind that etcd keeps.
+        let version = object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default();
+        Self { name, version, object: keep(object) }
+    }
+
+    /// A custom resource, as a whole but for what only the API server needs.
+    pub(super) fn custom<K: Resource>(object: K) -> Versioned<Arc<K>> {
+        Versioned::of(object, |mut object| {
+            object.managed_fields_mut().clear();
+            Arc::new(object)
+        })
+    }
+
+    /// A Secret, without its secrets.
+    pub(super) fn secret(secret: Secret) -> Versioned<KeySecret> {
+        Versioned::of(secret, |secret| KeySecret::read(&secret))
+    }
+
+    /// The labels of a namespace.
+    pub(super) fn namespace(namespace: Namespace) -> Versioned<BTreeMap<String, String>> {
+        Versioned::of(namespace, |namespace| namespace.labels().clone())
+    }
+}
+
+/// Something that was seen, heard, or done.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Of organizations.
+    Organizations(Seen<Versioned<Arc<Organization>>>),
+    /// Of teams.
+    Teams(Seen<Versioned<Arc<Team>>>),
+    /// Of users.
+    Users(Seen<Versioned<Arc<User>>>),
+    /// Of keys.
+    VirtualKeys(Seen<Versioned<Arc<VirtualKey>>>),
+    /// Of budgets.
+    Budgets(Seen<Versioned<Arc<Budget>>>),
+    /// Of namespaces.
+    Namespaces(Seen<Versioned<BTreeMap<String, String>>>),
+    /// Of the Secrets of keys.
+    Secrets(Seen<Versioned<KeySecret>>),
+    /// Of the ledger.
+    Ledger(News),
+}
+
+/// What must have been listed once before anything is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Listed {
+    Kind(Kind),
+    Namespaces,
+    Secrets,
+}
+
+const LISTED: [Listed; 7] = [
+    Listed::Kind(Kind::Organization),
+    Listed::Kind(Kind::Team),
+    Listed::Kind(Kind::User),
+    Listed::Kind(Kind::VirtualKey),
+    Listed::Kind(Kind::Budget),
+    Listed::Namespaces,
+    Listed::Secrets,
+];
+
+/// How soon a change wants a new plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Nothing is new.
+    None,
+    /// Money moved: within seconds.
+    Money,
+    /// Somebody waits for it.
+    Now,
+}
+
+/// The snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    world: World,
+    listed: BTreeSet<Listed>,
+    versions: Versions,
+    /// The ledger tells everything anew.
+    restarting: bool,
+}
+
+/// Of which moment each object is, the gone ones that were seen to go, too.
+#[derive(Debug, Default)]
+struct Versions(BTreeMap<(Listed, ObjectName), u64>);
+
+impl Versions {
+    /// Whether this is not of a time before what is known.
+    fn is_news<T>(&mut self, of: Listed, seen: &Versioned<T>) -> bool {
+        let known = self.0.entry((of, seen.name.clone())).or_default();
+        let news = seen.version >= *known;
+        *known = seen.version.max(*known);
+        news
+    }
+
+    /// A whole list came: of what is not on it nothing needs to be known any more.
+    fn retain(&mut self, of: Listed, listed: &BTreeSet<ObjectName>) {
+        self.0.retain(|(kind, name), _| *kind != of || listed.contains(name));
+    }
+}
+
+impl Mirror {
+    /// What is known.
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Whether everything was listed once.
+    pub(super) fn is_whole(&self) -> bool {
+        LISTED.iter().all(|listed| self.listed.contains(listed))
+    }
+
+    /// For the answers of the ledger to what was asked of it.
+    pub(super) fn ledger_mut(&mut self) -> &mut crate::plan::Ledger {
+        &mut self.world.ledger
+    }
+
+    /// A Secret of somebody else has the name that one of ours should have.
+    pub(super) fn put_in_the_way(&mut self, name: ObjectName) {
+        self.world.secrets.entry(name).or_default();
+    }
+
+    /// Perhaps it is gone by now.
+    pub(super) fn take_out_of_the_way(&mut self, name: &ObjectName) {
+        if self.world.secrets.get(name) == Some(&KeySecret::default()) {
+            self.world.secrets.remove(name);
+        }
+    }
+
+    /// Takes in a change.
+    pub(super) fn take(&mut self, change: Change, now: Timestamp) -> Urgency {
+        match change {
+            Change::Organizations(seen) => {
+                let (keeping, world) = self.keeping(Listed::Kind(Kind::Organization));
+                keeping.take(&mut world.organizations, seen)
+            }
+            Change::Teams(seen) => {
+                let (keeping, world) = self.keeping(Listed::Kind(Kind::Team));
+                keeping.take(&mut world.teams, seen)
+            }
+            Change::Users(seen) => {
+                let (keeping, world) = self.keeping(Listed::Kind(Kind::User));
+                keeping.take(&mut world.users, seen)
+            }
+            Change::VirtualKeys(seen) => {
+                let (keeping, world) = self.keeping(Listed::Kind(Kind::VirtualKey));
+                keeping.take(&mut world.virtual_keys, seen)
+            }
+            Change::Budgets(seen) => {
+                let (keeping, world) = self.keeping(Listed::Kind(Kind::Budget));
+                keeping.take(&mut world.budgets, seen)
+            }
+            Change::Secrets(seen) => {
+                let (keeping, world) = self.keeping(Listed::Secrets);
+                keeping.take(&mut world.secrets, seen)
+            }
+            Change::Namespaces(seen) => {
+                let (keeping, world) = self.keeping(Listed::Namespaces);
+                // They have no namespace themselves.
+                let mut named: BTreeMap<ObjectName, _> = std::mem::take(&mut world.namespaces)
+                    .into_iter()
+                    .map(|(name, labels)| (ObjectName::new("", name), labels))
+                    .collect();
+                let urgency = keeping.take(&mut named, seen);
+                world.namespaces = named.into_iter().map(|(name, labels)| (name.name, labels)).collect();
+                urgency
+            }
+            Change::Ledger(news) => self.hear(news, now),
+        }
+    }
+
+    fn keeping(&mut self, of: Listed) -> (Keeping<'_>, &mut World) {
+        (Keeping { of, listed: &mut self.listed, versions: &mut self.versions }, &mut self.world)
+    }
+
+    fn hear(&mut self, news: News, now: Timestamp) -> Urgency {
+        let ledger = &mut self.world.ledger;
+        let heard = match news {
+            News::Away(reason) => {
+                if ledger.synced || ledger.away_since.is_none() {
+                    tracing::warn!(reason, "the ledger is away");
+                }
+                ledger.lose(now);
+                return Urgency::Now;
+            }
+            News::Heard(heard) => heard,
+        };
+        if heard.restarted && !self.restarting {
+            tracing::warn!("the ledger's books are others than before: everything is applied anew");
+            ledger.restart();
+        }
+        self.restarting = heard.restarted && heard.more;
+        for status in heard.accounts {
+            match standing_from_wire(status) {
+                Ok((name, standing)) => ledger.tell(name, standing),
+                Err(error) => tracing::debug!(%error, "an account of a newer ledger is left out"),
+            }
+        }
+        let back = !heard.more && !ledger.synced;
+        if back {
+            tracing::info!(accounts = ledger.standings.len(), "the ledger has told how everything stands");
+            ledger.sync();
+        }
+        if back { Urgency::Now } else { Urgency::Money }
+    }
+}
+
+/// What one kind needs to take in a change.
+struct Keeping<'a> {
+    of: Listed,
+    listed: &'a mut BTreeSet<Listed>,
+    versions: &'a mut Versions,
+}
+
+impl Keeping<'_> {
+    fn take<T: PartialEq>(self, known: &mut BTreeMap<ObjectName, T>, seen: Seen<Versioned<T>>) -> Urgency {
+        match seen {
+            Seen::Is(seen) => self.put(known, seen),
+            Seen::Gone(seen) => {
+                let gone = self.versions.is_news(self.of, &seen) && known.remove(&seen.name).is_some();
+                if gone { Urgency::Now } else { Urgency::None }
+            }
+            Seen::All(all) => {
+                self.listed.insert(self.of);
+                let names: BTreeSet<ObjectName> = all.iter().map(|seen| seen.name.clone()).collect();
+                known.retain(|name, _| names.contains(name));
+                self.versions.retain(self.of, &names);
+                for seen in all {
+                    if self.versions.is_news(self.of, &seen) {
+                        known.insert(seen.name, seen.object);
+                    }
+                }
+                Urgency::Now
+            }
+        }
+    }
+
+    fn put<T: PartialEq>(self, known: &mut BTreeMap<ObjectName, T>, seen: Versioned<T>) -> Urgency {
+        if !self.versions.is_news(self.of, &seen) {
+            return Urgency::None;
+        }
+        // What was written comes back as it was answered.
+        if known.get(&seen.name) == Some(&seen.object) {
+            return Urgency::None;
+        }
+        known.insert(seen.name, seen.object);
+        Urgency::Now
+    }
+}
