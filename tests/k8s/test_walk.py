@@ -1,11 +1,14 @@
 """What a platform team does, from `helm install` on. Each step stands on those before it."""
 
+import concurrent.futures
 import decimal
 import json
+import time
 
 import agents
 import installation
 import pytest
+from cluster import Refused
 from installation import NAMESPACE
 
 IN_ORDER = True
@@ -171,3 +174,81 @@ def test_no_key_shows_where_it_must_not(cluster, tollgate):
     for part in ("ledger", "operator", "gateway"):
         seen += cluster.logs(f"deployment/{installation.RELEASE}-{part}", NAMESPACE)
     assert "sk-tg-" not in seen
+
+
+def test_a_job_with_a_sidecar_holds_no_key_and_ends(cluster, tollgate, apply):
+    apply(PEOPLE, key("batch"))
+    cluster.watch("virtualkeys", "batch", is_ready, "the key is ready", PEOPLE)
+    headers = ("--header=x-api-key: $ANTHROPIC_API_KEY", "--header=anthropic-version: 2023-06-01", "--header=content-type: application/json")
+    said = ["request", "--strict", *headers, f"--data={json.dumps(agents.MESSAGE)}", "$ANTHROPIC_BASE_URL/v1/messages"]
+    metadata = {"labels": {"tollgate.dev/inject": "true"}, "annotations": {"tollgate.dev/key": "batch"}}
+    template = {"metadata": metadata, "spec": {"containers": [agents.container(*said)], "restartPolicy": "Never"}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "batch"}, "spec": {"backoffLimit": 0, "template": template}}
+    before = tollgate.provider.count()
+    cluster.apply(job, PEOPLE)
+    cluster.wait("job/batch", "condition=Complete", PEOPLE)
+    assert tollgate.provider.count() == before + 1
+    (pod,) = cluster.find("pods", PEOPLE, "batch.kubernetes.io/job-name=batch")
+    (agent,) = pod["spec"]["containers"]
+    given = {one["name"]: one.get("value", "") for one in agent["env"]}
+    assert given["ANTHROPIC_BASE_URL"].startswith("http://127.0.0.1:"), given
+    assert not given["ANTHROPIC_API_KEY"].startswith("sk-tg-"), given
+    mounted = {mount["name"] for mount in agent.get("volumeMounts", [])}
+    holds_key = {volume["name"] for volume in pod["spec"]["volumes"] if "batch" in json.dumps(volume.get("secret", {}))}
+    assert not mounted & holds_key
+
+
+def test_a_pod_that_shares_its_processes_gets_no_sidecar(cluster, tollgate):
+    pod = agents.pod("curious", labels={"tollgate.dev/inject": "true"}, annotations={"tollgate.dev/key": "batch"})
+    pod["spec"]["shareProcessNamespace"] = True
+    with pytest.raises(Refused, match="shareProcessNamespace"):
+        cluster.apply(pod, PEOPLE)
+
+
+def kill(cluster, part: str) -> None:
+    """One pod of a part, without a warning."""
+    selector = f"app.kubernetes.io/component={part}"
+    pod, *_ = cluster.find("pods", NAMESPACE, selector)
+    cluster.kubectl("delete", "pod", pod["metadata"]["name"], "--namespace", NAMESPACE, "--grace-period=0", "--force")
+
+
+def test_a_killed_operator_catches_up(cluster, tollgate, apply):
+    kill(cluster, "operator")
+    apply(NAMESPACE, budget("101"))
+    shown = lambda thing: is_ready(thing) and thing["status"]["tightest"]["amount"] == "101"
+    cluster.watch("budgets", "payments", shown, "the budget is programmed", NAMESPACE)
+
+
+def test_a_killed_ledger_costs_no_request(cluster, tollgate, apply, say):
+    """Requests wait for it."""
+    # Of a team without rates.
+    apply(NAMESPACE, {"kind": "Team", "metadata": {"name": "fast"}, "spec": {"allowedNamespaces": {"from": "All"}}})
+    apply(PEOPLE, key("fast", teamRef={"name": "fast", "namespace": NAMESPACE}))
+    cluster.watch("virtualkeys", "fast", is_ready, "the key is ready", PEOPLE)
+    agents.start(cluster, PEOPLE, "fast", **agents.with_secret("fast"))
+    before = tollgate.provider.count()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        load = pool.submit(say, "fast", "--for=15s", "--parallel=4")
+        # Not before the load is there.
+        wait_for_more(tollgate.provider, before + 20)
+        kill(cluster, "ledger")
+        answers = load.result()
+    assert [answer for answer in answers if answer.status != 200] == []
+    assert tollgate.provider.count() == before + len(answers)
+
+
+def wait_for_more(provider, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while provider.count() < count:
+        assert time.monotonic() < deadline, "no load"
+        time.sleep(0.05)
+
+
+def test_an_uninstall_leaves_what_people_own(cluster, tollgate):
+    cluster.helm("uninstall", installation.RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=2m")
+    assert cluster.find("deployments.apps", NAMESPACE) == []
+    for definition in ("budgets", "organizations", "teams", "users", "virtualkeys"):
+        cluster.get("customresourcedefinition", f"{definition}.{GROUP.split('/')[0]}")
+    assert [claim["status"]["phase"] for claim in cluster.find("persistentvolumeclaims", NAMESPACE)] == ["Bound"]
+    assert cluster.get("secret", "batch", PEOPLE)["data"]["ANTHROPIC_API_KEY"]
+    assert cluster.get("secret", f"{installation.RELEASE}-master-key", NAMESPACE)

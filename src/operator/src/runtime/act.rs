@@ -323,7 +323,14 @@ impl Actor {
                 effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(created)))));
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                effects.push(Effect::Conflict(name.clone()));
+                let present = self.secrets(&name.namespace).get_opt(&name.name).await?;
+                // It may be our own, made a moment ago and not yet on the list that the plan was made from.
+                match present.map(Versioned::<()>::secret) {
+                    Some(own) if own.object.owner_uid.is_some() => {
+                        effects.push(Effect::Change(Change::Secrets(Seen::Is(own))));
+                    }
+                    _ => effects.push(Effect::Conflict(name.clone())),
+                }
             }
             Err(error) => return Err(error.into()),
         }

@@ -279,3 +279,117 @@ impl Keeping<'_> {
         Urgency::Now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PresentKey;
+    use tollgate_domain::ids::KeyDigest;
+    use tollgate_proto::v1;
+
+    const NOW: Timestamp = Timestamp::new(1_000);
+
+    fn secret(version: u64, key: u8) -> Versioned<KeySecret> {
+        let key = PresentKey { digest: KeyDigest::new([key; 32]), name: "sk-...".to_owned() };
+        let object = KeySecret { key: Some(key), ..KeySecret::default() };
+        Versioned { name: ObjectName::new("payments", "alice"), version, object }
+    }
+
+    fn key_of(mirror: &Mirror) -> Option<KeyDigest> {
+        let secret = mirror.world().secrets.get(&ObjectName::new("payments", "alice"));
+        secret.and_then(|secret| secret.key.as_ref()).map(|key| key.digest)
+    }
+
+    #[test]
+    fn a_watch_that_tells_of_the_time_before_a_write_is_not_believed() {
+        let table = [
+            (
+                "the write itself, as the watch tells it later",
+                Seen::Is(secret(20, 2)),
+                Urgency::None,
+                Some(2),
+            ),
+            ("what was before", Seen::Is(secret(10, 1)), Urgency::None, Some(2)),
+            ("that it was gone before", Seen::Gone(secret(15, 1)), Urgency::None, Some(2)),
+            ("a list from before", Seen::All(vec![secret(10, 1)]), Urgency::Now, Some(2)),
+            ("what came after", Seen::Is(secret(30, 3)), Urgency::Now, Some(3)),
+            ("that it went after", Seen::Gone(secret(30, 2)), Urgency::Now, None),
+            ("a list without it", Seen::All(Vec::new()), Urgency::Now, None),
+        ];
+        for (what, seen, urgency, key) in table {
+            let mut mirror = Mirror::default();
+            assert_eq!(mirror.take(Change::Secrets(Seen::Is(secret(20, 2))), NOW), Urgency::Now);
+            assert_eq!(mirror.take(Change::Secrets(seen), NOW), urgency, "{what}");
+            assert_eq!(key_of(&mirror), key.map(|key| KeyDigest::new([key; 32])), "{what}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_planned_before_everything_was_listed() {
+        let mut mirror = Mirror::default();
+        let lists = [
+            Change::Organizations(Seen::All(Vec::new())),
+            Change::Teams(Seen::All(Vec::new())),
+            Change::Users(Seen::All(Vec::new())),
+            Change::VirtualKeys(Seen::All(Vec::new())),
+            Change::Budgets(Seen::All(Vec::new())),
+            Change::Namespaces(Seen::All(Vec::new())),
+            Change::Secrets(Seen::All(Vec::new())),
+        ];
+        for list in lists {
+            assert!(!mirror.is_whole());
+            mirror.take(list, NOW);
+        }
+        assert!(mirror.is_whole());
+    }
+
+    fn heard(more: bool, restarted: bool, ids: &[&str]) -> Change {
+        let account = |id: &&str| v1::AccountStatus {
+            name: Some(v1::AccountName {
+                kind: v1::AccountKind::Team.into(),
+                id: (*id).to_owned(),
+                scope: String::new(),
+            }),
+            ..v1::AccountStatus::default()
+        };
+        let accounts = ids.iter().map(account).collect();
+        let heard = v1::ChangesResponse { accounts, cursor: Vec::new(), restarted, more };
+        Change::Ledger(News::Heard(Box::new(heard)))
+    }
+
+    fn teams(mirror: &Mirror) -> Vec<&str> {
+        mirror.world().ledger.standings.keys().map(|name| name.id.as_str()).collect()
+    }
+
+    #[test]
+    fn the_ledger_is_known_when_it_has_told_everything_and_anew_after_a_restore() {
+        let mut mirror = Mirror::default();
+        assert_eq!(mirror.take(heard(true, false, &["a"]), NOW), Urgency::Money);
+        assert!(!mirror.world().ledger.synced);
+        assert_eq!(mirror.take(heard(false, false, &["b"]), NOW), Urgency::Now);
+        assert!(mirror.world().ledger.synced);
+        assert_eq!(mirror.take(heard(false, false, &["b"]), NOW), Urgency::Money);
+        // Other books: what was known of the old ones is forgotten once, and not with each part of the new ones.
+        assert_eq!(mirror.take(heard(true, true, &["c"]), NOW), Urgency::Money);
+        assert!(!mirror.world().ledger.synced);
+        assert_eq!(mirror.take(heard(false, true, &["d"]), NOW), Urgency::Now);
+        assert_eq!(teams(&mirror), ["c", "d"]);
+        // Away: it is not forgotten, but not believed to be all.
+        assert_eq!(mirror.take(Change::Ledger(News::Away("gone".to_owned())), NOW), Urgency::Now);
+        assert_eq!((mirror.world().ledger.synced, teams(&mirror)), (false, vec!["c", "d"]));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_forgotten_only_while_it_is_somebody_elses() {
+        let mut mirror = Mirror::default();
+        let name = ObjectName::new("payments", "alice");
+        mirror.put_in_the_way(name.clone());
+        assert!(mirror.world().secrets.contains_key(&name));
+        mirror.take_out_of_the_way(&name);
+        assert!(!mirror.world().secrets.contains_key(&name));
+        mirror.take(Change::Secrets(Seen::Is(secret(20, 2))), NOW);
+        mirror.put_in_the_way(name.clone());
+        mirror.take_out_of_the_way(&name);
+        assert!(mirror.world().secrets.contains_key(&name));
+    }
+}
