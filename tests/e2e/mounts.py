@@ -6,6 +6,7 @@ import ipaddress
 import itertools
 import os
 import pathlib
+import secrets
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,7 +42,8 @@ class Authority:
 
     def __init__(self):
         self.key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tollgate")])
+        # Each has a name of its own, as the operator's have: of two of one name a verifier may try only the first.
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"authority {secrets.token_hex(4)}")])
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         self.certificate = self.sign(name, self.key, name, [(constraints, True)])
 
