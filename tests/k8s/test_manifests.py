@@ -23,11 +23,15 @@ GOOD = {
 @pytest.fixture(scope="module")
 def definitions(bare_cluster):
     cluster = bare_cluster
+    there = cluster.kubectl("get", "--ignore-not-found", "--output=name", f"--filename={CRDS}")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRDS}")
     cluster.kubectl("wait", "--for=condition=Established", f"--filename={CRDS}", "--timeout=60s")
     cluster.kubectl("create", "namespace", NAMESPACE)
     yield cluster
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    if not there:
+        # The chart brings its own, and takes over nobody else's.
+        cluster.kubectl("delete", f"--filename={CRDS}", "--timeout=60s")
 
 
 def manifest(kind: str, changes: dict) -> str:
