@@ -56,3 +56,26 @@ wheel() {
     [ -x "$dir/$file" ] || die "$dir has no $file: remove the folder to install it anew"
     printf '%s\n' "$dir/$file"
 }
+
+# cargo_tool NAME VERSION TIME: prints the path of a program from crates.io that no registry has built.
+cargo_tool() {
+    local name=$1 version=$2 dir=$cache/$1-$2
+    if [ ! -d "$dir" ]; then
+        say "building $name $version into $dir: once, $3"
+        into "$dir" cargo_install "$name" "$version"
+    fi
+    printf '%s\n' "$dir/bin/$name"
+}
+cargo_install() {
+    # A target folder of its own: its dependencies are not ours.
+    CARGO_TARGET_DIR=$3/target cargo install "$1" --quiet --locked --version "$2" --root "$3" && rm -rf "$3/target"
+}
+
+# Whether Debian's packages can be installed here.
+may_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# debian PACKAGE...: installs them, with what apt-get takes besides.
+debian() {
+    { apt-get update --quiet=2 &&
+        DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "$@"; } >&2
+}
