@@ -22,6 +22,12 @@ pub fn digest(secret: &[u8]) -> KeyDigest {
     KeyDigest::new(Sha256::digest(secret).into())
 }
 
+/// Enough of a key for a person to tell it: `sk-...` and its last four characters. A key that somebody brings along is at least eight
+/// times as long.
+pub fn masked(secret: &str) -> String {
+    format!("sk-...{}", secret.get(secret.len().saturating_sub(4)..).unwrap_or_default())
+}
+
 /// A generated virtual key. It is shown once; its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VirtualKey(String);

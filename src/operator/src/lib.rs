@@ -1,6 +1,7 @@
 //! The operator: what custom resources say becomes what the ledger holds, and how the ledger stands comes back as their status.
 
 pub mod authority;
+mod clock;
 pub mod inject;
 pub mod plan;
 pub mod resources;

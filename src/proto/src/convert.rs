@@ -2,7 +2,7 @@
 //! it; out of the domain nothing can fail.
 
 use crate::v1;
-use tollgate_domain::account::{AccountKind, AccountLabel};
+use tollgate_domain::account::{AccountKind, AccountLabel, AccountName};
 use tollgate_domain::allow::{AllowList, LevelList};
 use tollgate_domain::api::Api;
 use tollgate_domain::bounds::Bounds;
@@ -17,6 +17,7 @@ use tollgate_domain::price::Modifiers;
 use tollgate_domain::rate::{Rate, RateKind, RateNow};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
+use tollgate_domain::window::{CalendarUnit, Window, Zone};
 
 /// A message that means nothing: which field, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -398,6 +399,65 @@ impl From<Settlement> for v1::Settle {
             first_byte_ms: settlement.first_byte_ms,
         }
     }
+}
+
+impl From<AccountName> for v1::AccountName {
+    fn from(name: AccountName) -> Self {
+        Self { kind: kind_into(name.kind).into(), id: name.id, scope: name.scope }
+    }
+}
+
+impl TryFrom<v1::AccountName> for AccountName {
+    type Error = Invalid;
+
+    fn try_from(name: v1::AccountName) -> Result<Self, Invalid> {
+        Ok(Self { kind: kind_from(name.kind)?, scope: name.scope, id: name.id })
+    }
+}
+
+impl From<RateKind> for v1::RateKind {
+    fn from(kind: RateKind) -> Self {
+        rate_kind_into(kind)
+    }
+}
+
+/// Windows that only the HTTP API can make, such as five calendar months, come without a kind.
+impl From<Window> for v1::Window {
+    fn from(window: Window) -> Self {
+        use v1::window::{BillingDay, Calendar, Kind, Lifetime};
+        let time_zone = |zone: Zone| if zone == Zone::UTC { String::new() } else { zone.name().to_owned() };
+        let kind = match window {
+            Window::Calendar(unit, zone) => calendar_unit_into(unit)
+                .map(|unit| Kind::Calendar(Calendar { unit: unit.into(), time_zone: time_zone(zone) })),
+            Window::Anchored { day, zone } => {
+                Some(Kind::BillingDay(BillingDay { day: day.get().into(), time_zone: time_zone(zone) }))
+            }
+            Window::Rolling { seconds } => Some(Kind::RollingSeconds(seconds)),
+            Window::Fixed { seconds } => Some(Kind::FixedSeconds(seconds)),
+            Window::Lifetime => Some(Kind::Lifetime(Lifetime {})),
+            _ => None,
+        };
+        Self { kind }
+    }
+}
+
+const CALENDAR_UNITS: [(CalendarUnit, v1::CalendarUnit); 6] = [
+    (CalendarUnit::Hour, v1::CalendarUnit::Hour),
+    (CalendarUnit::Day, v1::CalendarUnit::Day),
+    (CalendarUnit::Week, v1::CalendarUnit::Week),
+    (CalendarUnit::Months(1), v1::CalendarUnit::Month),
+    (CalendarUnit::Months(3), v1::CalendarUnit::Quarter),
+    (CalendarUnit::Months(12), v1::CalendarUnit::Year),
+];
+
+fn calendar_unit_into(unit: CalendarUnit) -> Option<v1::CalendarUnit> {
+    CALENDAR_UNITS.into_iter().find(|(own, _)| *own == unit).map(|(_, message)| message)
+}
+
+/// A unit of the calendar; `None`: unset or unknown.
+pub fn calendar_unit(unit: i32) -> Option<CalendarUnit> {
+    let told = v1::CalendarUnit::try_from(unit).ok()?;
+    CALENDAR_UNITS.into_iter().find(|(_, message)| *message == told).map(|(own, _)| own)
 }
 
 impl TryFrom<v1::AccountLabel> for AccountLabel {

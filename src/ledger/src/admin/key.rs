@@ -221,11 +221,6 @@ fn only(served: &'static str) -> impl Fn(&str) -> Result<(), String> {
     move |text| if text == served { Ok(()) } else { Err(format!("is served as {served} only")) }
 }
 
-/// `sk-...` and the last four characters. An own key is at least eight times as long.
-fn key_name(secret: &str) -> String {
-    format!("sk-...{}", secret.get(secret.len().saturating_sub(4)..).unwrap_or_default())
-}
-
 impl<S: Store> App<S> {
     /// Makes a key, with a secret of its own where the caller brings none.
     pub(super) async fn make_key(&self, own: Option<String>, terms: Terms) -> Result<MadeKey, ApiError> {
@@ -241,7 +236,7 @@ impl<S: Store> App<S> {
             Some(own) => own,
             None => random::virtual_key()?.expose().to_owned(),
         };
-        let credential = Credential { digest: key::digest(secret.as_bytes()), name: key_name(&secret) };
+        let credential = Credential { digest: key::digest(secret.as_bytes()), name: key::masked(&secret) };
         let account = NewAccount {
             kind: AccountKind::Key,
             id: random::key_account_id()?,

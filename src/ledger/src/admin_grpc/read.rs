@@ -12,7 +12,8 @@ use tollgate_domain::ids::{KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::{Rate, RateKind};
 use tollgate_domain::time::Timestamp;
-use tollgate_domain::window::{BillingDay, CalendarUnit, ROLLING_SECONDS_MIN, Window, Zone};
+use tollgate_domain::window::{BillingDay, ROLLING_SECONDS_MIN, Window, Zone};
+use tollgate_proto::convert::calendar_unit;
 use tollgate_proto::v1;
 
 /// Names of accounts, models, windows.
@@ -272,14 +273,8 @@ fn window(field: &str, window: Option<v1::Window>) -> Read<Window> {
             }
         }
         Some(Kind::Calendar(calendar)) => {
-            let unit = match v1::CalendarUnit::try_from(calendar.unit) {
-                Ok(v1::CalendarUnit::Hour) => CalendarUnit::Hour,
-                Ok(v1::CalendarUnit::Day) => CalendarUnit::Day,
-                Ok(v1::CalendarUnit::Week) => CalendarUnit::Week,
-                Ok(v1::CalendarUnit::Month) => CalendarUnit::Months(1),
-                Ok(v1::CalendarUnit::Quarter) => CalendarUnit::Months(3),
-                Ok(v1::CalendarUnit::Year) => CalendarUnit::Months(12),
-                _ => return fault(format!("{field}.calendar.unit"), "is unset or unknown"),
+            let Some(unit) = calendar_unit(calendar.unit) else {
+                return fault(format!("{field}.calendar.unit"), "is unset or unknown");
             };
             Ok(Window::Calendar(unit, zone("calendar", calendar.time_zone)?))
         }

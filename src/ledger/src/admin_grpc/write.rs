@@ -3,9 +3,7 @@
 use super::read::Fault;
 use super::unavailable;
 use crate::store::{AccountName, AccountNow, Applied, Crossing, LimitRecord, LimitSpec, Refused, StoreError};
-use tollgate_domain::account::AccountKind;
 use tollgate_domain::time::Timestamp;
-use tollgate_domain::window::{CalendarUnit, Window, Zone};
 use tollgate_proto::v1;
 use tonic::Status;
 
@@ -46,7 +44,7 @@ pub(super) fn deleted(existed: bool) -> v1::delete_outcome::Deleted {
 
 pub(super) fn status(account: AccountNow) -> v1::AccountStatus {
     let mut status = v1::AccountStatus {
-        name: Some(name(account.name)),
+        name: Some(account.name.into()),
         managed_by: account.manager.name,
         owner_scope: account.manager.scope,
         revision: account.revision,
@@ -81,7 +79,7 @@ fn limit(limit: LimitRecord) -> v1::LimitStatus {
 fn desired(spec: LimitSpec) -> v1::DesiredLimit {
     v1::DesiredLimit {
         amount: spec.amount.get(),
-        window: Some(window(spec.window)),
+        window: Some(spec.window.into()),
         observe: spec.observe,
         soft: spec.soft,
         model: spec.model.unwrap_or_default(),
@@ -92,9 +90,9 @@ fn desired(spec: LimitSpec) -> v1::DesiredLimit {
 pub(super) fn crossing(crossing: Crossing) -> v1::LimitCrossing {
     v1::LimitCrossing {
         at_unix_ms: crossing.at.unix_ms(),
-        name: Some(name(AccountName { kind: crossing.kind, scope: crossing.scope, id: crossing.id })),
+        name: Some(AccountName { kind: crossing.kind, scope: crossing.scope, id: crossing.id }.into()),
         alias: crossing.alias.unwrap_or_default(),
-        window: Some(window(crossing.window)),
+        window: Some(crossing.window.into()),
         window_start_unix_ms: crossing.period.start.unix_ms(),
         window_end_unix_ms: crossing.period.end.map(Timestamp::unix_ms),
         model: crossing.model.unwrap_or_default(),
@@ -103,42 +101,4 @@ pub(super) fn crossing(crossing: Crossing) -> v1::LimitCrossing {
         amount: crossing.limit.get(),
         posted: crossing.posted.get(),
     }
-}
-
-fn name(name: AccountName) -> v1::AccountName {
-    let kind = match name.kind {
-        AccountKind::Organization => v1::AccountKind::Organization,
-        AccountKind::Team => v1::AccountKind::Team,
-        AccountKind::User => v1::AccountKind::User,
-        AccountKind::Key => v1::AccountKind::Key,
-        AccountKind::Tag => v1::AccountKind::Tag,
-        AccountKind::Session => v1::AccountKind::Session,
-        AccountKind::Customer => v1::AccountKind::Customer,
-    };
-    v1::AccountName { kind: kind.into(), id: name.id, scope: name.scope }
-}
-
-/// Windows that only the HTTP API can make, such as five calendar months, come without a kind.
-fn window(window: Window) -> v1::Window {
-    use v1::window::{BillingDay, Calendar, Kind, Lifetime};
-    let time_zone = |zone: Zone| if zone == Zone::UTC { String::new() } else { zone.name().to_owned() };
-    let calendar = |unit: v1::CalendarUnit, zone| {
-        Some(Kind::Calendar(Calendar { unit: unit.into(), time_zone: time_zone(zone) }))
-    };
-    let kind = match window {
-        Window::Calendar(CalendarUnit::Hour, zone) => calendar(v1::CalendarUnit::Hour, zone),
-        Window::Calendar(CalendarUnit::Day, zone) => calendar(v1::CalendarUnit::Day, zone),
-        Window::Calendar(CalendarUnit::Week, zone) => calendar(v1::CalendarUnit::Week, zone),
-        Window::Calendar(CalendarUnit::Months(1), zone) => calendar(v1::CalendarUnit::Month, zone),
-        Window::Calendar(CalendarUnit::Months(3), zone) => calendar(v1::CalendarUnit::Quarter, zone),
-        Window::Calendar(CalendarUnit::Months(12), zone) => calendar(v1::CalendarUnit::Year, zone),
-        Window::Anchored { day, zone } => {
-            Some(Kind::BillingDay(BillingDay { day: day.get().into(), time_zone: time_zone(zone) }))
-        }
-        Window::Rolling { seconds } => Some(Kind::RollingSeconds(seconds)),
-        Window::Fixed { seconds } => Some(Kind::FixedSeconds(seconds)),
-        Window::Lifetime => Some(Kind::Lifetime(Lifetime {})),
-        _ => None,
-    };
-    v1::Window { kind }
 }

@@ -2,7 +2,7 @@
 
 use super::{AccountRecord, AccountSpec, Credential, Store, StoreError};
 use std::future::Future;
-use tollgate_domain::account::AccountKind;
+pub use tollgate_domain::account::AccountName;
 use tollgate_domain::time::Timestamp;
 
 /// Who may change what is said of an account, and for whom.
@@ -17,17 +17,6 @@ pub struct Manager {
 impl Manager {
     /// The HTTP API.
     pub const API: &'static str = "api";
-}
-
-/// How an account is named for good.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountName {
-    /// Organization, team, user, key or tag.
-    pub kind: AccountKind,
-    /// Of a tag, the id of its organization; else empty.
-    pub scope: String,
-    /// The id.
-    pub id: String,
 }
 
 /// A credential of a key account.

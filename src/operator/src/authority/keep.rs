@@ -7,6 +7,7 @@ use super::leaf::{Leaf, Part};
 use super::pair::MakeError;
 use super::plan::{AuthorityStep, LeafStep, plan};
 use super::secret::{AuthoritySecret, LeafSecret};
+use crate::clock;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -131,7 +132,7 @@ pub async fn keep(
     loop {
         let leading = *leads.borrow_and_update();
         if leading {
-            keeper.renew(Timestamp::now()).await;
+            keeper.renew(clock::now()).await;
         }
         let wait = match keeper.own().await {
             Ok(read) => {

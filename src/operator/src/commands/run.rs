@@ -106,28 +106,19 @@ async fn operate(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let mut stop = std::pin::pin!(stop);
+    let known = |own: &Option<Own>| own.as_ref().and_then(|own| Some((pass(own)?, bundle(own, options))));
     let first = tokio::select! {
         () = &mut stop => return Ok(()),
-        first = own.wait_for(|own| own.as_ref().and_then(pass).is_some()) => first?.clone(),
+        first = own.wait_for(|own| known(own).is_some()) => known(&*first?),
     };
-    let (Some(pass_now), bundle_now) =
-        (first.as_ref().and_then(pass), first.map(|own| own.operator.authorities))
-    else {
-        return Err("the operator has no certificate".into());
-    };
-    let (passes, pass_receiver) = watch::channel(pass_now);
-    let (bundles, bundle) = watch::channel(bundle_now.filter(|_| options.own_authority));
+    let (first_pass, first_bundle) = first.ok_or("the operator has no certificate")?;
+    let (passes, newest_pass) = watch::channel(first_pass);
+    let (bundles, newest_bundle) = watch::channel(first_bundle);
     let follow = async {
         while own.changed().await.is_ok() {
-            let Some(known) = own.borrow_and_update().clone() else { continue };
-            let Some(renewed) = pass(&known) else { continue };
-            passes.send_replace(renewed);
-            let authorities = Some(known.operator.authorities).filter(|_| options.own_authority);
-            bundles.send_if_modified(|present| {
-                let is_new = *present != authorities;
-                *present = authorities;
-                is_new
-            });
+            let Some((pass, bundle)) = known(&own.borrow_and_update()) else { continue };
+            passes.send_replace(pass);
+            bundles.send_if_modified(|known| std::mem::replace(known, bundle.clone()) != bundle);
         }
     };
     let settings = Settings {
@@ -137,8 +128,8 @@ async fn operate(
         base_url: options.base_url.trim_end_matches('/').to_owned(),
         ca_bundle: None,
     };
-    let ledger = Ledger::new(options.ledger.clone(), pass_receiver);
-    let operator = Operator { client, ledger, settings, bundle, instance, gauges };
+    let ledger = Ledger::new(options.ledger.clone(), newest_pass);
+    let operator = Operator { client, ledger, settings, bundle: newest_bundle, instance, gauges };
     tokio::select! {
         () = operator.run(leads, stop) => Ok(()),
         () = follow => Err("the certificates are not looked after any more".into()),
@@ -153,6 +144,11 @@ fn pass(own: &Own) -> Option<Pass> {
         key: pair.key().as_bytes().to_vec().into(),
         authorities: own.operator.authorities.clone().into(),
     })
+}
+
+/// The authorities by which clients know the ingress, where they must be told.
+fn bundle(own: &Own, options: &Run) -> Option<String> {
+    options.own_authority.then(|| own.operator.authorities.clone())
 }
 
 fn sidecar(file: &std::path::Path) -> Result<inject::Settings, Failure> {

@@ -93,7 +93,7 @@ impl<'a> Desires<'a> {
 
     pub(super) fn team(&self, name: &ObjectName) -> Option<Account> {
         let spec = &self.world.teams.get(name)?.spec;
-        let forbidden: BTreeSet<&str> = spec.forbidden.iter().map(|extra| extra.as_str()).collect();
+        let forbidden: BTreeSet<&str> = spec.forbidden.iter().map(|extra| extra.meant().as_str()).collect();
         Some(Account {
             organization: spec.organization_ref.as_ref().map(|one| self.id(&named(one, &name.namespace))),
             models: spec.models.clone(),

@@ -25,8 +25,8 @@ mod world;
 pub use account::{Account, Credential, Limit, RateLimit};
 pub use action::{Action, Event, EventType, IssueKey, Kind, ObjectRef, Plan, Status};
 pub use ledger::{Applied, Ledger, LimitStanding, Outcome, Refusal, RefusalReason, Standing};
-pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent, masked};
-pub use wire::{WireError, name_from_wire, name_to_wire, standing_from_wire};
+pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent};
+pub use wire::{WireError, standing_from_wire};
 pub use world::{ObjectName, Settings, World};
 
 use tollgate_domain::account::{AccountKind, AccountName};

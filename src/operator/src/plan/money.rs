@@ -2,36 +2,30 @@
 
 use super::limits::Meant;
 use super::{LimitStanding, Standing, time};
-use crate::resources::LimitStatus;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use crate::resources::{LimitStatus, Spending};
 use std::cmp::Reverse;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::window::{CalendarUnit, Window};
 
-/// What an account has spent.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Spending {
-    pub(super) spend: Option<String>,
-    pub(super) pending: Option<String>,
-    pub(super) last_used_at: Option<Time>,
-    pub(super) blocked: Option<bool>,
-    pub(super) limits: Vec<LimitStatus>,
-}
-
-impl Spending {
-    /// `synced`: what the ledger has told is all there is.
-    pub(super) fn now(before: Self, standing: Option<&Standing>, synced: bool) -> Self {
-        match standing.filter(|standing| !standing.deleted) {
-            _ if !synced => before,
-            // What was spent stays in the journal, and here.
-            None => Self { spend: before.spend, last_used_at: before.last_used_at, ..Self::default() },
-            Some(standing) => Self {
+/// What an account has spent, and how its limits stand, from what was told `before`. `synced`: what the ledger has told is all there is.
+pub(super) fn now(
+    before: (&Spending, &[LimitStatus]),
+    standing: Option<&Standing>,
+    synced: bool,
+) -> (Spending, Vec<LimitStatus>) {
+    let (spending, limits) = before;
+    match standing.filter(|standing| !standing.deleted) {
+        _ if !synced => (spending.clone(), limits.to_vec()),
+        // What was spent stays in the journal, and here.
+        None => (Spending { pending: None, blocked: None, ..spending.clone() }, Vec::new()),
+        Some(standing) => {
+            let spending = Spending {
                 spend: Some(standing.posted.to_string()),
                 pending: Some(standing.pending.to_string()),
                 last_used_at: standing.last_used_at.map(time::to_time),
                 blocked: standing.blocked.then_some(true),
-                limits: standing.limits.iter().filter_map(of_account).collect(),
-            },
+            };
+            (spending, standing.limits.iter().filter_map(of_account).collect())
         }
     }
 }

@@ -119,7 +119,7 @@ impl KeySecret {
 
     fn present(secret: &Secret, digest: KeyDigest) -> Option<PresentKey> {
         let text = Self::expose(secret, digest)?;
-        Some(PresentKey { digest, name: masked(text) })
+        Some(PresentKey { digest, name: key::masked(text) })
     }
 
     /// The key in a Secret, by its digest: for writing anew what stands beside it.
@@ -204,11 +204,6 @@ fn read_previous(text: &str) -> Vec<PreviousCredential> {
     all.into_iter().filter_map(read).collect()
 }
 
-/// Enough of a key for a person to tell it, as the admin API shows it.
-pub fn masked(key: &str) -> String {
-    format!("sk-...{}", key.get(key.len().saturating_sub(4)..).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
@@ -239,7 +234,7 @@ mod tests {
         let secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose());
         let read = KeySecret::read(&secret);
         assert_eq!(read.owner_uid.as_deref(), Some("u1"));
-        assert_eq!(read.key, Some(PresentKey { digest: key.digest(), name: masked(key.expose()) }));
+        assert_eq!(read.key, Some(PresentKey { digest: key.digest(), name: key::masked(key.expose()) }));
         assert_eq!(read.issued_at, Some(content().issued_at));
         assert_eq!(read.rotated_for, content().rotated_for);
         assert_eq!(read.previous, content().previous);

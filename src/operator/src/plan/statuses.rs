@@ -7,7 +7,7 @@ use super::conditions::{
     Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER, Word, find,
 };
 use super::desired::{alerts, expiry};
-use super::money::{self, Spending};
+use super::money;
 use super::program::{Program, State, reference};
 use super::verdict::{Verdict, Verdicts, is_alive};
 use super::{
@@ -160,22 +160,13 @@ impl<'a> Statuses<'a> {
         let mut conditions = Conditions::new(&before.conditions, meta.generation, self.now);
         conditions.judge(verdict);
         conditions.add(PROGRAMMED, programmed);
-        let spending = Spending {
-            spend: before.spend.clone(),
-            pending: before.pending.clone(),
-            last_used_at: before.last_used_at.clone(),
-            blocked: before.blocked,
-            limits: before.limits.clone(),
-        };
-        let spending = Spending::now(spending, self.standing(&account), self.reach == Reach::Synced);
+        let told = (&before.spending, before.limits.as_slice());
+        let (spending, limits) = money::now(told, self.standing(&account), self.reach == Reach::Synced);
         let after = AccountStatus {
             observed_generation: meta.generation,
             conditions: conditions.finish(None),
-            spend: spending.spend,
-            pending: spending.pending,
-            last_used_at: spending.last_used_at,
-            blocked: spending.blocked,
-            limits: spending.limits,
+            spending,
+            limits,
         };
         self.set(&about, &Status::Account(before), Status::Account(after));
     }
@@ -195,14 +186,8 @@ impl<'a> Statuses<'a> {
             (Reach::Synced, Some(standing)) => conditions.add(EXHAUSTED, exhausted_key(standing)),
             _ => conditions.keep(EXHAUSTED),
         }
-        let spending = Spending {
-            spend: before.spend.clone(),
-            pending: before.pending.clone(),
-            last_used_at: before.last_used_at.clone(),
-            blocked: before.blocked,
-            limits: before.limits.clone(),
-        };
-        let spending = Spending::now(spending, standing, self.reach == Reach::Synced);
+        let told = (&before.spending, before.limits.as_slice());
+        let (spending, limits) = money::now(told, standing, self.reach == Reach::Synced);
         let (expired, expires_at) = self.expiry(key);
         let secret_name = keys::wanted_secret(name, key);
         let secret = self.world.secrets.get(&secret_name).filter(|secret| secret.owner_uid == meta.uid);
@@ -215,11 +200,8 @@ impl<'a> Statuses<'a> {
             issued_at: present.and_then(|(secret, _)| secret.issued_at).map(time::to_time),
             previous: present.map(|(secret, _)| self.previous(secret)).unwrap_or_default(),
             expires_at: expires_at.map(time::to_time),
-            spend: spending.spend,
-            pending: spending.pending,
-            last_used_at: spending.last_used_at,
-            blocked: spending.blocked,
-            limits: spending.limits,
+            spending,
+            limits,
         };
         self.set(&about, &Status::VirtualKey(before), Status::VirtualKey(after));
     }

@@ -22,6 +22,13 @@ impl ObjectName {
     }
 }
 
+/// The name alone: of what has no namespace.
+impl From<ObjectName> for String {
+    fn from(name: ObjectName) -> Self {
+        name.name
+    }
+}
+
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)

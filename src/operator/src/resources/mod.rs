@@ -26,7 +26,7 @@ pub use definitions::{definitions, definitions_yaml};
 pub use limit::{Limit, Period};
 pub use organization::{Organization, OrganizationSpec};
 pub use rates::Rates;
-pub use status::{AccountStatus, LimitStatus};
+pub use status::{AccountStatus, LimitStatus, Spending};
 pub use team::{Extra, PerKey, Team, TeamSpec};
 pub use user::{User, UserSpec};
 pub use virtual_key::{

@@ -16,6 +16,18 @@ pub struct AccountStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+    /// What its account has spent.
+    #[serde(flatten)]
+    pub spending: Spending,
+    /// How its limits stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitStatus>,
+}
+
+/// What an account has spent.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Spending {
     /// All that was ever spent, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spend: Option<String>,
@@ -28,9 +40,6 @@ pub struct AccountStatus {
     /// Whether the ledger refuses its requests because somebody blocked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<bool>,
-    /// How its limits stand.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub limits: Vec<LimitStatus>,
 }
 
 /// How one limit stands. Amounts are US dollars as exact decimal strings.

@@ -5,6 +5,7 @@ use super::{AccountStatus, AllowedNamespaces, Limit, Rates, Reference, models, t
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tollgate_domain::extra;
 
 /// A team, in an organization or alone.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -111,13 +112,13 @@ pub enum Extra {
 }
 
 impl Extra {
-    /// The ledger's word.
-    pub const fn as_str(self) -> &'static str {
+    /// What it stands for.
+    pub const fn meant(self) -> extra::Extra {
         match self {
-            Self::FastMode => "fast_mode",
-            Self::PriorityTier => "priority_tier",
-            Self::InferenceGeo => "inference_geo",
-            Self::LongContext => "long_context",
+            Self::FastMode => extra::Extra::FastMode,
+            Self::PriorityTier => extra::Extra::PriorityTier,
+            Self::InferenceGeo => extra::Extra::InferenceGeo,
+            Self::LongContext => extra::Extra::LongContext,
         }
     }
 }

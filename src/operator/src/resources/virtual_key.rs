@@ -1,7 +1,7 @@
 //! A virtual key: whose it is, and the Secret that holds it.
 
 use super::attachment::immutable;
-use super::{LimitStatus, Rates, Reference, models, tags};
+use super::{LimitStatus, Rates, Reference, Spending, models, tags};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -173,18 +173,9 @@ pub struct VirtualKeyStatus {
     /// From when on it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// All that was ever spent, in US dollars.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spend: Option<String>,
-    /// Set aside for requests that run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<String>,
-    /// When a request last charged it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_used_at: Option<Time>,
-    /// Whether the ledger refuses its requests because somebody blocked it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blocked: Option<bool>,
+    /// What its account has spent.
+    #[serde(flatten)]
+    pub spending: Spending,
     /// How its limits stand: those of `perKey` of the team, and of budgets on the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitStatus>,

@@ -4,16 +4,16 @@
 use super::ledger::{Away, Ledger};
 use super::mirror::{Change, Versioned};
 use super::watch::Seen;
+use crate::clock;
 use crate::plan::{
     Account, Action, Event, EventType, IssueKey, KeySecret, Kind, ObjectName, ObjectRef, Refusal,
-    RefusalReason, SecretContent, Status, masked, name_to_wire,
+    SecretContent, Status, WireError,
 };
 use crate::resources::{Budget, FINALIZER, Organization, Team, User, VirtualKey};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::api::events::v1::Event as PublishedEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use k8s_openapi::jiff;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::ids::KeyDigest;
-use tollgate_domain::key::VirtualKey as Key;
+use tollgate_domain::key::{VirtualKey as Key, masked};
 use tollgate_proto::v1;
 
 /// Who wrote a field, to the API server.
@@ -47,6 +47,12 @@ pub(super) enum Failure {
     /// The system has no random bytes.
     #[error("no random bytes: {0}")]
     Random(getrandom::Error),
+}
+
+impl From<WireError> for Failure {
+    fn from(_: WireError) -> Self {
+        Self::Answer
+    }
 }
 
 impl From<kube::Error> for Failure {
@@ -217,7 +223,7 @@ impl Actor {
                 use v1::apply_outcome::Outcome::{Applied, Refused};
                 let answer = match outcome.outcome {
                     Some(Applied(applied)) => Ok(applied.revision),
-                    Some(Refused(refused)) => Err(refusal(refused)?),
+                    Some(Refused(refused)) => Err(refused.try_into()?),
                     None => return Err(Failure::Answer),
                 };
                 effects.push(Effect::Answer(Box::new(account.clone()), answer));
@@ -233,7 +239,7 @@ impl Actor {
     ) -> Result<(), Failure> {
         for accounts in accounts.chunks(ACCOUNTS_MAX) {
             let request = accounts.iter().map(|(name, owner_scope)| v1::DeletedAccount {
-                name: Some(name_to_wire(name)),
+                name: Some(name.clone().into()),
                 owner_scope: owner_scope.clone(),
             });
             let outcomes = self.ledger.delete(request.collect()).await?;
@@ -244,7 +250,7 @@ impl Actor {
                 use v1::delete_outcome::Outcome::{Deleted, Refused};
                 effects.push(match outcome.outcome {
                     Some(Deleted(_)) => Effect::Deleted(name.clone()),
-                    Some(Refused(refused)) => Effect::NotDeleted(name.clone(), refusal(refused)?),
+                    Some(Refused(refused)) => Effect::NotDeleted(name.clone(), refused.try_into()?),
                     None => return Err(Failure::Answer),
                 });
             }
@@ -368,7 +374,7 @@ impl Actor {
                 namespace: Some(about.name.namespace.clone()),
                 ..ObjectMeta::default()
             },
-            event_time: Some(MicroTime(jiff::Timestamp::now())),
+            event_time: Some(MicroTime(clock::now())),
             action: Some(event.reason.to_owned()),
             reason: Some(event.reason.to_owned()),
             note: Some(event.note.clone()),
@@ -399,16 +405,6 @@ impl Actor {
 enum Part {
     Object,
     Status,
-}
-
-fn refusal(refused: v1::Refusal) -> Result<Refusal, Failure> {
-    let reason = match refused.reason() {
-        v1::RefusalReason::Invalid => RefusalReason::Invalid,
-        v1::RefusalReason::Conflict => RefusalReason::Conflict,
-        v1::RefusalReason::NotFound => RefusalReason::NotFound,
-        v1::RefusalReason::Unspecified => return Err(Failure::Answer),
-    };
-    Ok(Refusal { reason, field: refused.field, message: refused.message })
 }
 
 /// For the log: what, and of which object, and nothing of what is in it.

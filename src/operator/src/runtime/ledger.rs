@@ -3,12 +3,13 @@
 //! A connection is made anew whenever the operator's certificate is, and the stream of changes is taken up again where it broke off.
 
 use crate::plan::MANAGED_BY;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tollgate_proto::v1;
 use tollgate_proto::v1::admin_client::AdminClient;
-use tonic::Status;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
 /// The name that the ledger's certificate always has, whatever the address it is reached by.
@@ -60,10 +61,18 @@ impl From<Status> for Away {
 
 type Client = AdminClient<Channel>;
 
-/// The way to the ledger.
+/// The way to the ledger: one connection, until the operator has a new certificate.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     address: String,
+    pass: watch::Receiver<Pass>,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+/// A connection, and whether the certificate that it was made by is still the newest.
+#[derive(Debug)]
+struct Connection {
+    channel: Channel,
     pass: watch::Receiver<Pass>,
 }
 
@@ -71,23 +80,32 @@ impl Ledger {
     /// A ledger at `address`, a URL. Nothing is called yet.
     #[must_use]
     pub fn new(address: String, pass: watch::Receiver<Pass>) -> Self {
-        Self { address, pass }
+        Self { address, pass, connection: Arc::default() }
     }
 
-    fn client(&self, answer_max: Option<Duration>) -> Result<Client, Away> {
-        let mut endpoint = Endpoint::from_shared(self.address.clone())?
-            .connect_timeout(CONNECT_MAX)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        if let Some(answer_max) = answer_max {
-            endpoint = endpoint.timeout(answer_max);
-        }
-        let pass = self.pass.borrow();
+    fn client(&self) -> Result<Client, Away> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever gives out certificates is gone only when everything ends.
+        let known = connection.take().filter(|known| !known.pass.has_changed().unwrap_or(false));
+        let known = known.map_or_else(|| self.connect(), Ok)?;
+        Ok(AdminClient::new(connection.insert(known).channel.clone()))
+    }
+
+    fn connect(&self) -> Result<Connection, Away> {
+        let mut pass = self.pass.clone();
+        let newest = pass.borrow_and_update();
         let tls = ClientTlsConfig::new()
             .domain_name(LEDGER_NAME)
-            .identity(Identity::from_pem(&pass.certificate, &*pass.key))
-            .ca_certificate(Certificate::from_pem(&pass.authorities));
-        Ok(AdminClient::new(endpoint.tls_config(tls)?.connect_lazy()))
+            .identity(Identity::from_pem(&newest.certificate, &*newest.key))
+            .ca_certificate(Certificate::from_pem(&newest.authorities));
+        drop(newest);
+        let channel = Endpoint::from_shared(self.address.clone())?
+            .connect_timeout(CONNECT_MAX)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .tls_config(tls)?
+            .connect_lazy();
+        Ok(Connection { channel, pass })
     }
 
     /// Makes accounts what they should be. One outcome for each, in order.
@@ -96,7 +114,7 @@ impl Ledger {
     /// [`Away`]: some may have been applied.
     pub async fn apply(&self, accounts: Vec<v1::DesiredAccount>) -> Result<Vec<v1::ApplyOutcome>, Away> {
         let request = v1::ApplyRequest { managed_by: MANAGED_BY.to_owned(), accounts };
-        Ok(self.client(Some(ANSWER_MAX))?.apply(request).await?.into_inner().outcomes)
+        Ok(self.client()?.apply(soon(request)).await?.into_inner().outcomes)
     }
 
     /// Deletes accounts. One outcome for each, in order.
@@ -105,7 +123,7 @@ impl Ledger {
     /// [`Away`]: some may have been deleted.
     pub async fn delete(&self, accounts: Vec<v1::DeletedAccount>) -> Result<Vec<v1::DeleteOutcome>, Away> {
         let request = v1::DeleteRequest { managed_by: MANAGED_BY.to_owned(), accounts };
-        Ok(self.client(Some(ANSWER_MAX))?.delete(request).await?.into_inner().outcomes)
+        Ok(self.client()?.delete(soon(request)).await?.into_inner().outcomes)
     }
 
     /// Tells `told` of everything that changes, from the very beginning, until nobody listens any more.
@@ -129,7 +147,7 @@ impl Ledger {
         let mut pass = self.pass.clone();
         pass.mark_unchanged();
         let request = v1::ChangesRequest { cursor: cursor.clone() };
-        let mut changes = self.client(None)?.changes(request).await?.into_inner();
+        let mut changes = self.client()?.changes(request).await?.into_inner();
         loop {
             let heard = tokio::select! {
                 heard = changes.message() => heard?,
@@ -148,6 +166,13 @@ impl Ledger {
             }
         }
     }
+}
+
+/// A request that is answered soon, or given up.
+fn soon<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_MAX);
+    request
 }
 
 /// What the ledger tells by itself.

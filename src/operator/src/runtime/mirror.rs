@@ -163,46 +163,57 @@ impl Mirror {
     pub(super) fn take(&mut self, change: Change, now: Timestamp) -> Urgency {
         match change {
             Change::Organizations(seen) => {
-                let (keeping, world) = self.keeping(Listed::Kind(Kind::Organization));
-                keeping.take(&mut world.organizations, seen)
+                self.see(Listed::Kind(Kind::Organization), seen, |world| &mut world.organizations)
             }
-            Change::Teams(seen) => {
-                let (keeping, world) = self.keeping(Listed::Kind(Kind::Team));
-                keeping.take(&mut world.teams, seen)
-            }
-            Change::Users(seen) => {
-                let (keeping, world) = self.keeping(Listed::Kind(Kind::User));
-                keeping.take(&mut world.users, seen)
-            }
+            Change::Teams(seen) => self.see(Listed::Kind(Kind::Team), seen, |world| &mut world.teams),
+            Change::Users(seen) => self.see(Listed::Kind(Kind::User), seen, |world| &mut world.users),
             Change::VirtualKeys(seen) => {
-                let (keeping, world) = self.keeping(Listed::Kind(Kind::VirtualKey));
-                keeping.take(&mut world.virtual_keys, seen)
+                self.see(Listed::Kind(Kind::VirtualKey), seen, |world| &mut world.virtual_keys)
             }
-            Change::Budgets(seen) => {
-                let (keeping, world) = self.keeping(Listed::Kind(Kind::Budget));
-                keeping.take(&mut world.budgets, seen)
-            }
-            Change::Secrets(seen) => {
-                let (keeping, world) = self.keeping(Listed::Secrets);
-                keeping.take(&mut world.secrets, seen)
-            }
-            Change::Namespaces(seen) => {
-                let (keeping, world) = self.keeping(Listed::Namespaces);
-                // They have no namespace themselves.
-                let mut named: BTreeMap<ObjectName, _> = std::mem::take(&mut world.namespaces)
-                    .into_iter()
-                    .map(|(name, labels)| (ObjectName::new("", name), labels))
-                    .collect();
-                let urgency = keeping.take(&mut named, seen);
-                world.namespaces = named.into_iter().map(|(name, labels)| (name.name, labels)).collect();
-                urgency
-            }
+            Change::Budgets(seen) => self.see(Listed::Kind(Kind::Budget), seen, |world| &mut world.budgets),
+            Change::Secrets(seen) => self.see(Listed::Secrets, seen, |world| &mut world.secrets),
+            Change::Namespaces(seen) => self.see(Listed::Namespaces, seen, |world| &mut world.namespaces),
             Change::Ledger(news) => self.hear(news, now),
         }
     }
 
-    fn keeping(&mut self, of: Listed) -> (Keeping<'_>, &mut World) {
-        (Keeping { of, listed: &mut self.listed, versions: &mut self.versions }, &mut self.world)
+    /// Takes in what was seen of a kind, which is kept in `place`.
+    fn see<N: Ord + From<ObjectName>, T: PartialEq>(
+        &mut self,
+        of: Listed,
+        seen: Seen<Versioned<T>>,
+        place: impl FnOnce(&mut World) -> &mut BTreeMap<N, T>,
+    ) -> Urgency {
+        let known = place(&mut self.world);
+        match seen {
+            Seen::Is(seen) => {
+                // What was written comes back as it was answered.
+                let is_news = self.versions.is_news(of, &seen);
+                let name = seen.name.into();
+                if !is_news || known.get(&name) == Some(&seen.object) {
+                    return Urgency::None;
+                }
+                known.insert(name, seen.object);
+                Urgency::Now
+            }
+            Seen::Gone(seen) => {
+                let gone = self.versions.is_news(of, &seen) && known.remove(&seen.name.into()).is_some();
+                if gone { Urgency::Now } else { Urgency::None }
+            }
+            Seen::All(all) => {
+                self.listed.insert(of);
+                let names: BTreeSet<ObjectName> = all.iter().map(|seen| seen.name.clone()).collect();
+                self.versions.retain(of, &names);
+                let names: BTreeSet<N> = names.into_iter().map(N::from).collect();
+                known.retain(|name, _| names.contains(name));
+                for seen in all {
+                    if self.versions.is_news(of, &seen) {
+                        known.insert(seen.name.into(), seen.object);
+                    }
+                }
+                Urgency::Now
+            }
+        }
     }
 
     fn hear(&mut self, news: News, now: Timestamp) -> Urgency {
@@ -234,49 +245,6 @@ impl Mirror {
             ledger.sync();
         }
         if back { Urgency::Now } else { Urgency::Money }
-    }
-}
-
-/// What one kind needs to take in a change.
-struct Keeping<'a> {
-    of: Listed,
-    listed: &'a mut BTreeSet<Listed>,
-    versions: &'a mut Versions,
-}
-
-impl Keeping<'_> {
-    fn take<T: PartialEq>(self, known: &mut BTreeMap<ObjectName, T>, seen: Seen<Versioned<T>>) -> Urgency {
-        match seen {
-            Seen::Is(seen) => self.put(known, seen),
-            Seen::Gone(seen) => {
-                let gone = self.versions.is_news(self.of, &seen) && known.remove(&seen.name).is_some();
-                if gone { Urgency::Now } else { Urgency::None }
-            }
-            Seen::All(all) => {
-                self.listed.insert(self.of);
-                let names: BTreeSet<ObjectName> = all.iter().map(|seen| seen.name.clone()).collect();
-                known.retain(|name, _| names.contains(name));
-                self.versions.retain(self.of, &names);
-                for seen in all {
-                    if self.versions.is_news(self.of, &seen) {
-                        known.insert(seen.name, seen.object);
-                    }
-                }
-                Urgency::Now
-            }
-        }
-    }
-
-    fn put<T: PartialEq>(self, known: &mut BTreeMap<ObjectName, T>, seen: Versioned<T>) -> Urgency {
-        if !self.versions.is_news(self.of, &seen) {
-            return Urgency::None;
-        }
-        // What was written comes back as it was answered.
-        if known.get(&seen.name) == Some(&seen.object) {
-            return Urgency::None;
-        }
-        known.insert(seen.name, seen.object);
-        Urgency::Now
     }
 }
 

@@ -4,7 +4,6 @@
 //! came of that, until a plan is empty. Then nothing happens until something does.
 
 mod act;
-mod clock;
 mod gauges;
 mod leader;
 mod ledger;
@@ -15,6 +14,7 @@ pub use gauges::{Gauges, routes as health};
 pub use leader::follow as follow_leader;
 pub use ledger::{Ledger, Pass};
 
+use crate::clock;
 use crate::plan::{self, ObjectName, Settings};
 use crate::resources::{Budget, Organization, Team, User, VirtualKey};
 use act::{Actor, Effect};
@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tollgate_domain::time::Timestamp;
 
 /// Changes that wait to be taken in; beyond, watches wait.
 const CHANGES_MAX: usize = 1_024;
@@ -141,6 +142,11 @@ impl Operator {
     }
 }
 
+/// This moment, as plans have it.
+fn now() -> Timestamp {
+    Timestamp::new(clock::now().as_millisecond())
+}
+
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -212,7 +218,7 @@ impl Work {
     }
 
     fn take(&mut self, change: Change) {
-        match self.mirror.take(change, clock::now()) {
+        match self.mirror.take(change, now()) {
             Urgency::None => {}
             Urgency::Money => self.money = true,
             Urgency::Now => self.want(),
@@ -223,7 +229,7 @@ impl Work {
     async fn round(&mut self) {
         (self.wanted, self.money, self.wake, self.retry) = (None, false, None, None);
         self.forget_conflicts();
-        let now = clock::now();
+        let now = now();
         let plan::Plan { mut actions, wake_at } = plan::plan(self.mirror.world(), &self.settings, now);
         self.rounded = Some(Instant::now());
         self.wake = wake_at.map(|at| {
@@ -256,7 +262,7 @@ impl Work {
     }
 
     fn incorporate(&mut self, effect: Effect) {
-        let now = clock::now();
+        let now = now();
         match effect {
             Effect::Change(change) => self.take(change),
             Effect::Answer(account, answer) => {

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::ids::KeyDigest;
-use tollgate_domain::key::VirtualKey as Key;
+use tollgate_domain::key::{VirtualKey as Key, masked};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 use tollgate_operator::plan::{
     Account, Action, Credential, Event, IssueKey, KeySecret, Kind, LimitStanding, ObjectName, ObjectRef,
-    Plan, Refusal, RefusalReason, Settings, Standing, Status, World, masked, plan,
+    Plan, Refusal, RefusalReason, Settings, Standing, Status, World, plan,
 };
 use tollgate_operator::resources::{BudgetStatus, VirtualKeyStatus};
 

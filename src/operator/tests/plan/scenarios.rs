@@ -188,7 +188,7 @@ fn a_key_that_is_made_again_goes_on_with_its_spend_and_another_key() {
     cluster.apply(KEY);
     cluster.settle();
     assert_ne!(cluster.in_secret("payments/agent"), before);
-    assert_eq!(cluster.key_status("payments/agent").spend.as_deref(), Some("7"));
+    assert_eq!(cluster.key_status("payments/agent").spending.spend.as_deref(), Some("7"));
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn while_the_ledger_is_away_nothing_is_claimed_and_money_stays() {
     let status = cluster.key_status("payments/agent");
     assert_eq!(condition(&status.conditions, "Programmed"), "Unknown LedgerUnavailable");
     assert_eq!(condition(&status.conditions, "Ready"), "Unknown LedgerUnavailable");
-    assert_eq!((&status.spend, &status.limits), (&before.spend, &before.limits));
+    assert_eq!((&status.spending.spend, &status.limits), (&before.spending.spend, &before.limits));
     // A deletion waits, and says why.
     cluster.delete(Kind::VirtualKey, "payments/agent");
     cluster.settle();

@@ -11,9 +11,9 @@ fn money_in_status_is_exact() {
     cluster.spend(&account(Key, "payments/agent"), "0.100000001");
     cluster.settle();
     let status = cluster.key_status("payments/agent");
-    assert_eq!(status.spend.as_deref(), Some("0.100000001"));
+    assert_eq!(status.spending.spend.as_deref(), Some("0.100000001"));
     assert_eq!(status.limits[0].available.as_deref(), Some("99.899999999"));
-    assert!(status.last_used_at.is_some());
+    assert!(status.spending.last_used_at.is_some());
 }
 
 #[test]
