@@ -67,8 +67,10 @@ cargo_tool() {
     printf '%s\n' "$dir/bin/$name"
 }
 cargo_install() {
-    # A target folder of its own: its dependencies are not ours.
-    CARGO_TARGET_DIR=$3/target cargo install "$1" --quiet --locked --version "$2" --root "$3" && rm -rf "$3/target"
+    # A target folder of its own: its dependencies are not ours. Compiled quickly rather than well: it runs for seconds.
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
+        CARGO_PROFILE_RELEASE_DEBUG=false CARGO_TARGET_DIR=$3/target \
+        cargo install "$1" --quiet --locked --version "$2" --root "$3" && rm -rf "$3/target"
 }
 
 # Whether Debian's packages can be installed here.
