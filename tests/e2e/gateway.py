@@ -100,7 +100,7 @@ class Gateway(Child):
             f"--envoy={os.environ['TOLLGATE_ENVOY']}",
             f"--filter={os.environ['TOLLGATE_FILTER']}",
             f"--port={self.port}",
-            f"--metrics={self.metrics}",
+            f"--metrics=127.0.0.1:{self.metrics}",
             f"--run={folder / 'run'}",
         ]
         self.url = f"{scheme}://127.0.0.1:{self.port}"
@@ -111,6 +111,12 @@ class Gateway(Child):
 
     def health(self, path: str) -> int:
         return httpx.get(f"http://127.0.0.1:{self.metrics}{path}", trust_env=False).status_code
+
+    def probe(self, question: str) -> tuple[int, str]:
+        """How `tollgate-run health` ends, and what it says: the probe of a sidecar."""
+        command = [program("tollgate-run"), "health", question, f"--port={self.metrics}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return done.returncode, done.stderr.strip()
 
     def envoy(self) -> int:
         """The process id of Envoy."""

@@ -173,6 +173,7 @@ def test_what_is_mounted_is_followed_without_a_restart(everything, provider):
 def test_a_stop_lets_streams_end_and_says_so_before(everything):
     gateway = everything.ingress(endpointsSeconds=2)
     assert gateway.health("/ready") == gateway.health("/live") == 200
+    assert gateway.probe("ready") == gateway.probe("live") == (0, "")
     ends = []
 
     def read():
@@ -187,6 +188,8 @@ def test_a_stop_lets_streams_end_and_says_so_before(everything):
     assert started.wait(30)
     gateway.process.send_signal(signal.SIGTERM)
     wait_until(lambda: gateway.health("/ready") == 503, "nobody is sent here any more", 2)
+    assert gateway.probe("ready") == (1, "tollgate-run: draining")
+    assert gateway.probe("live") == (0, "")
     assert gateway.health("/live") == 200
     # Until everybody knows, whoever comes is served.
     with httpx.Client(base_url=gateway.url, verify=everything.trust(), trust_env=False) as latecomer:

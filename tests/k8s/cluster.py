@@ -72,7 +72,7 @@ class Cluster:
         """Makes a volume that waits for its claim, and gives the class that the claim must name: none, where there is a provisioner."""
         if not self._volumes:
             return None
-        folder = self._volumes / name
+        folder = self.volume_folder(name)
         folder.mkdir(parents=True)
         here = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node"]}
         spec = {
@@ -85,6 +85,11 @@ class Cluster:
         }
         self.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
         return name
+
+    def volume_folder(self, name: str) -> pathlib.Path:
+        """Where a volume is on the machine, which is the node."""
+        assert self._volumes, "a cluster that was there makes its own volumes"
+        return self._volumes / name
 
     # Objects.
 

@@ -133,6 +133,17 @@ def test_a_namespace_that_the_team_does_not_allow_gets_no_key(cluster, tollgate,
     assert cluster.find("secrets", namespace) == []
 
 
+def test_a_secret_that_a_quota_forbids_is_said_in_the_key(cluster, tollgate, apply, namespace):
+    cluster.kubectl("label", "namespace", namespace, "tollgate.dev/team=payments")
+    cluster.kubectl("create", "quota", "no-secrets", "--hard=count/secrets=0", "--namespace", namespace)
+    cluster.wait("resourcequota/no-secrets", "jsonpath={.status.hard}", namespace)
+    apply(namespace, key("late"))
+    refused = lambda thing: condition(thing, "Ready").get("reason") == "SecretRefused"
+    thing = cluster.watch("virtualkeys", "late", refused, "the key says that there is no Secret", namespace)
+    assert "exceeded quota" in condition(thing, "Ready")["message"], thing
+    cluster.delete("virtualkey", "late", namespace)
+
+
 def test_a_rotated_key_works_until_the_overlap_ends(cluster, tollgate, apply, say):
     apply(PEOPLE, key("alice", rotation={"every": "720h", "overlap": "15s"}))
     old = cluster.get("secret", "alice", PEOPLE)["data"]["ANTHROPIC_API_KEY"]

@@ -9,6 +9,7 @@ mod envoy;
 mod envoy_admin;
 mod files;
 mod gateway;
+mod health;
 mod http;
 mod install;
 mod provider;
@@ -36,6 +37,8 @@ enum Verb {
     Install(install::Install),
     /// Runs one Envoy in a pod: renders its configuration, follows credentials, drains it before it stops.
     Gateway(gateway::Options),
+    /// Asks a gateway on this machine's loopback how it is, as a probe: it fails where the gateway does not say that it is well.
+    Health(health::Health),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ async fn run(verb: Option<Verb>) -> Result<(), Box<dyn Error>> {
         None => start::run(&Settings::parse(&|name| std::env::var(name).ok())?).await?,
         Some(Verb::Install(options)) => install::run(&options)?,
         Some(Verb::Gateway(options)) => gateway::run(options).await?,
+        Some(Verb::Health(options)) => health::run(&options).await?,
     }
     Ok(())
 }

@@ -104,21 +104,22 @@ fn sidecar(ask: &Ask, settings: &Settings) -> Value {
             "--settings=/etc/tollgate/gateway.yaml",
             "--envoy=/usr/local/bin/envoy",
             format!("--port={PORT}"),
-            format!("--metrics={METRICS_PORT}"),
+            format!("--metrics=127.0.0.1:{METRICS_PORT}"),
         ],
-        "ports": [{ "name": "tollgate-health", "containerPort": METRICS_PORT, "protocol": "TCP" }],
         // The filter is compiled at the start; the agent starts after that.
-        "startupProbe": probe("/ready", 1, 120),
-        "livenessProbe": probe("/live", 10, 6),
+        "startupProbe": probe("ready", 1, 120),
+        "livenessProbe": probe("live", 10, 6),
         "resources": settings.resources,
         "securityContext": security(),
         "volumeMounts": mounts,
     })
 }
 
-fn probe(path: &str, period_s: i32, failures: i32) -> Value {
+/// Nothing of a sidecar listens where other pods could reach it, so it is asked from inside.
+fn probe(question: &str, period_s: i32, failures: i32) -> Value {
+    let ask = ["/run/tollgate/bin/tollgate-run", "health", question, &format!("--port={METRICS_PORT}")];
     json!({
-        "httpGet": { "path": path, "port": METRICS_PORT },
+        "exec": { "command": ask },
         "periodSeconds": period_s,
         "timeoutSeconds": 5,
         "failureThreshold": failures,

@@ -66,14 +66,7 @@ pub(super) fn step(
     }
     let previous = living(&secret.previous, now);
     let next_expiry = previous.iter().map(|one| one.expires_at).min();
-    let mut credentials = credentials(&previous);
-    credentials.retain(|one| one.digest != present_key.digest);
-    credentials.push(Credential {
-        digest: present_key.digest,
-        name: present_key.name.clone(),
-        expires_at: None,
-    });
-    sort(&mut credentials);
+    let credentials = held(secrets, now);
     let content = SecretContent {
         previous,
         issued_at: secret.issued_at.unwrap_or(now),
@@ -86,6 +79,20 @@ pub(super) fn step(
     } else {
         (Step::Rewrite { credentials, content }, wake_at)
     }
+}
+
+/// The credentials that count while the API server does not take the Secret: those that somebody can hold.
+pub(super) fn held(secrets: Secrets<'_>, now: Timestamp) -> Vec<Credential> {
+    let Some(secret) = secrets.wanted.filter(|secret| secret.key.is_some()).or(secrets.former) else {
+        return Vec::new();
+    };
+    let mut credentials = credentials(&living(&secret.previous, now));
+    if let Some(key) = &secret.key {
+        credentials.retain(|one| one.digest != key.digest);
+        credentials.push(Credential { digest: key.digest, name: key.name.clone(), expires_at: None });
+    }
+    sort(&mut credentials);
+    credentials
 }
 
 fn issue(

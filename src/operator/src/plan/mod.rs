@@ -27,7 +27,7 @@ pub use action::{Action, Event, EventType, IssueKey, Kind, ObjectRef, Plan, Stat
 pub use ledger::{Applied, Ledger, LimitStanding, Outcome, Refusal, RefusalReason, Standing};
 pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent};
 pub use wire::{WireError, standing_from_wire};
-pub use world::{ObjectName, Settings, World};
+pub use world::{ObjectName, SecretRefusal, Settings, World};
 
 use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::time::Timestamp;

@@ -8,8 +8,8 @@ use super::keys::{self, Secrets, Step};
 use super::ledger::{Applied, Outcome};
 use super::verdict::{Verdict, Verdicts, is_alive};
 use super::{
-    Account, Action, IssueKey, KeySecret, Kind, Ledger, MANAGED_BY, ObjectName, ObjectRef, Refusal,
-    RefusalReason, Settings, World,
+    Account, Action, Credential, IssueKey, KeySecret, Kind, Ledger, MANAGED_BY, ObjectName, ObjectRef,
+    Refusal, RefusalReason, Settings, World,
 };
 use crate::resources::FINALIZER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -32,6 +32,7 @@ pub(super) struct Program {
     secrets: Vec<Action>,
     releases: Vec<Action>,
     states: BTreeMap<AccountName, State>,
+    refused_secrets: BTreeMap<AccountName, String>,
     pub(super) wake_at: Option<Timestamp>,
 }
 
@@ -44,6 +45,8 @@ pub(super) enum State {
     Asked,
     /// The ledger does not want it.
     Refused(Refusal),
+    /// The API server does not take the Secret of its first key, so it has none.
+    WithoutSecret(String),
     /// The ledger is away.
     Away,
 }
@@ -52,6 +55,11 @@ impl Program {
     /// `None`: it is not wanted.
     pub(super) fn state(&self, account: &AccountName) -> Option<&State> {
         self.states.get(account)
+    }
+
+    /// Why the Secret of a key account is not as it should be.
+    pub(super) fn secret_refusal(&self, account: &AccountName) -> Option<&str> {
+        self.refused_secrets.get(account).map(String::as_str)
     }
 
     /// In the order in which they are to be done.
@@ -249,6 +257,14 @@ impl<'a> Programmer<'a> {
             former: former.first().map(|(_, secret)| *secret),
         };
         let (step, due_at) = keys::step(key, secrets, self.settings, self.now);
+        let refusal = self.world.refused_secrets.get(&wanted).filter(|_| !matches!(step, Step::Rest { .. }));
+        if let Some(refusal) = refusal {
+            self.program.refused_secrets.insert(subject.account.clone(), refusal.said.clone());
+            if refusal.retry_at > self.now {
+                self.program.wake(Some(refusal.retry_at));
+                return self.wait_for_secret(subject, name, keys::held(secrets, self.now), &refusal.said);
+            }
+        }
         self.program.wake(due_at);
         let credentials = match &step {
             Step::Rest { credentials }
@@ -281,6 +297,23 @@ impl<'a> Programmer<'a> {
                 self.delete_secrets(&former);
             }
         }
+    }
+
+    /// Nothing is written for a while. A key that somebody holds works on.
+    fn wait_for_secret(
+        &mut self,
+        subject: &Subject<'_>,
+        name: &ObjectName,
+        held: Vec<Credential>,
+        said: &str,
+    ) {
+        let nobody_holds_one = held.is_empty();
+        let Some(account) = self.desires.key(name, held) else { return };
+        if !nobody_holds_one && self.may_be_programmed(subject, &account) {
+            return self.want(account);
+        }
+        self.wanted.insert(account.name.clone());
+        self.program.states.insert(account.name, State::WithoutSecret(said.to_owned()));
     }
 
     /// A key whose account was refused is not made over and over.

@@ -4,7 +4,7 @@
 //! While the ledger is away, what is known of money stays, and after a while the conditions say that nothing newer is known.
 
 use super::conditions::{
-    Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER, Word, find,
+    Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER, SECRET_REFUSED, Word, find,
 };
 use super::desired::{alerts, expiry};
 use super::money;
@@ -124,6 +124,7 @@ impl<'a> Statuses<'a> {
                 REFUSED_BY_LEDGER,
                 format!("The ledger refuses it: {}.", refusal.message),
             )),
+            (Some(State::WithoutSecret(said)), Reach::Synced) => Some(secret_refused(said)),
             (Some(State::Asked | State::Away) | None, Reach::Synced) => None,
         }
     }
@@ -189,12 +190,13 @@ impl<'a> Statuses<'a> {
         let told = (&before.spending, before.limits.as_slice());
         let (spending, limits) = money::now(told, standing, self.reach == Reach::Synced);
         let (expired, expires_at) = self.expiry(key);
+        let refused = self.program.secret_refusal(&account).map(secret_refused);
         let secret_name = keys::wanted_secret(name, key);
         let secret = self.world.secrets.get(&secret_name).filter(|secret| secret.owner_uid == meta.uid);
         let present = secret.and_then(|secret| Some((secret, secret.key.as_ref()?)));
         let after = VirtualKeyStatus {
             observed_generation: meta.generation,
-            conditions: conditions.finish(expired),
+            conditions: conditions.finish(refused.or(expired)),
             secret_name: present.map(|_| secret_name.name.clone()),
             key_name: present.map(|(_, key)| key.name.clone()),
             issued_at: present.and_then(|(secret, _)| secret.issued_at).map(time::to_time),
@@ -302,6 +304,12 @@ fn target_account(name: &ObjectName, budget: &Budget, settings: &Settings) -> Op
         TargetKind::Session => return None,
     };
     Some(account_of(kind, &target, settings))
+}
+
+fn secret_refused(refusal: &str) -> Word {
+    let message =
+        format!("The API server does not take the Secret, and is asked again every minute: {refusal}");
+    Word::new(false, SECRET_REFUSED, message)
 }
 
 fn exhausted_key(standing: &Standing) -> Word {

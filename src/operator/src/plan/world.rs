@@ -5,6 +5,7 @@ use crate::resources::{Budget, Organization, Team, User, VirtualKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use tollgate_domain::time::Timestamp;
 
 /// A namespace and a name in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,8 +53,19 @@ pub struct World {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets that hold keys, and those that are in the way of one.
     pub secrets: BTreeMap<ObjectName, KeySecret>,
+    /// Secrets that the API server did not take when they were written last.
+    pub refused_secrets: BTreeMap<ObjectName, SecretRefusal>,
     /// What is known of the ledger.
     pub ledger: Ledger,
+}
+
+/// Why the API server does not take a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRefusal {
+    /// What it said.
+    pub said: String,
+    /// It is not asked again before.
+    pub retry_at: Timestamp,
 }
 
 /// What the installation says, which is the same for all objects.

@@ -74,6 +74,8 @@ pub(super) enum Effect {
     NotDeleted(AccountName, Refusal),
     /// A Secret of somebody else is in the way.
     Conflict(ObjectName),
+    /// The API server does not take a Secret, and says why.
+    SecretRefused(ObjectName, String),
 }
 
 /// What an action led to, and why it went no further.
@@ -274,10 +276,11 @@ impl Actor {
             return Ok(());
         }
         let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
-        match issue.secret_uid {
+        let written = match issue.secret_uid {
             Some(uid) => self.write_secret(secret, uid, effects).await,
             None => self.create_secret(&issue.secret, &secret, effects).await,
-        }
+        };
+        refused(written, &issue.secret, key.expose(), effects)
     }
 
     async fn rewrite(
@@ -294,7 +297,8 @@ impl Actor {
             return Ok(());
         };
         let secret = content.secret(name, key, exposed);
-        self.write_secret(secret, present.uid().unwrap_or_default(), effects).await
+        let written = self.write_secret(secret, present.uid().unwrap_or_default(), effects).await;
+        refused(written, name, exposed, effects)
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {
@@ -397,6 +401,29 @@ impl Actor {
             ),
             ..PublishedEvent::default()
         }
+    }
+}
+
+/// What the API server will not take, however often it is asked, is told in the object's status: a quota, a policy, a name.
+fn refused(
+    written: Result<(), Failure>,
+    secret: &ObjectName,
+    key: &str,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Failure> {
+    const FOR_GOOD: [u16; 4] = [400, 403, 413, 422];
+    match written {
+        Err(Failure::Api(error)) => match *error {
+            kube::Error::Api(status) if FOR_GOOD.contains(&status.code) => {
+                // Policies may quote what they refuse.
+                let said = status.message.replace(key, &masked(key));
+                tracing::warn!(%secret, said, "the API server does not take a Secret");
+                effects.push(Effect::SecretRefused(secret.clone(), said));
+                Ok(())
+            }
+            error => Err(error.into()),
+        },
+        written => written,
     }
 }
 

@@ -5,13 +5,16 @@
 
 use super::ledger::News;
 use super::watch::Seen;
-use crate::plan::{KeySecret, Kind, ObjectName, World, standing_from_wire};
+use crate::plan::{KeySecret, Kind, ObjectName, SecretRefusal, World, standing_from_wire};
 use crate::resources::{Budget, Organization, Team, User, VirtualKey};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tollgate_domain::time::Timestamp;
+
+/// What the API server refuses is asked for again after so long.
+const SECRET_RETRY_MS: i64 = 60_000;
 
 /// An object as it was at some moment of the API server.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,6 +155,12 @@ impl Mirror {
         self.world.secrets.entry(name).or_default();
     }
 
+    /// The API server does not take a Secret.
+    pub(super) fn refuse_secret(&mut self, name: ObjectName, said: String, now: Timestamp) {
+        let retry_at = now.plus_ms(SECRET_RETRY_MS);
+        self.world.refused_secrets.insert(name, SecretRefusal { said, retry_at });
+    }
+
     /// Perhaps it is gone by now.
     pub(super) fn take_out_of_the_way(&mut self, name: &ObjectName) {
         if self.world.secrets.get(name) == Some(&KeySecret::default()) {
@@ -171,7 +180,12 @@ impl Mirror {
                 self.see(Listed::Kind(Kind::VirtualKey), seen, |world| &mut world.virtual_keys)
             }
             Change::Budgets(seen) => self.see(Listed::Kind(Kind::Budget), seen, |world| &mut world.budgets),
-            Change::Secrets(seen) => self.see(Listed::Secrets, seen, |world| &mut world.secrets),
+            Change::Secrets(seen) => {
+                if let Seen::Is(Versioned { name, .. }) = &seen {
+                    self.world.refused_secrets.remove(name);
+                }
+                self.see(Listed::Secrets, seen, |world| &mut world.secrets)
+            }
             Change::Namespaces(seen) => self.see(Listed::Namespaces, seen, |world| &mut world.namespaces),
             Change::Ledger(news) => self.hear(news, now),
         }

@@ -286,6 +286,11 @@ impl Work {
                 self.conflicts.insert(name, Instant::now());
                 self.want();
             }
+            Effect::SecretRefused(name, said) => {
+                self.gauges.failed();
+                self.mirror.refuse_secret(name, said, now);
+                self.want();
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 use tollgate_operator::plan::{
     Account, Action, Credential, Event, IssueKey, KeySecret, Kind, LimitStanding, ObjectName, ObjectRef,
-    Plan, Refusal, RefusalReason, Settings, Standing, Status, World, plan,
+    Plan, Refusal, RefusalReason, SecretRefusal, Settings, Standing, Status, World, plan,
 };
 use tollgate_operator::resources::{BudgetStatus, VirtualKeyStatus};
 
@@ -43,6 +43,8 @@ pub(crate) struct Cluster {
     pub(crate) ledger: BTreeMap<AccountName, Held>,
     pub(crate) events: Vec<Event>,
     pub(crate) carried_out: Vec<Action>,
+    /// Why no Secret is taken, if none is.
+    pub(crate) no_secrets: Option<String>,
     made: u8,
     revisions: u64,
     uids: u32,
@@ -79,6 +81,7 @@ impl Cluster {
             ledger: BTreeMap::new(),
             events: vec![],
             carried_out: vec![],
+            no_secrets: None,
             made: 0,
             revisions: 0,
             uids: 0,
@@ -203,6 +206,7 @@ impl Cluster {
         secret.metadata.uid = Some(format!("uid-{}", self.uids));
         secret.metadata.creation_timestamp = Some(time(self.now));
         self.world.secrets.insert(name.clone(), KeySecret::read(&secret));
+        self.world.refused_secrets.remove(name);
         self.secrets.insert(name.clone(), secret);
     }
 
@@ -253,6 +257,7 @@ impl Cluster {
             }),
             Action::Delete(accounts) => accounts.iter().for_each(|(name, _)| self.delete_account(name)),
             Action::Issue(issue) => self.issue(&issue),
+            Action::Rewrite { secret, .. } if self.no_secrets.is_some() => self.refuse_secret(secret),
             Action::Rewrite { key, secret, digest, content } => {
                 let before = self.secrets.get(&secret).unwrap();
                 let text = KeySecret::expose(before, digest).unwrap().to_owned();
@@ -260,6 +265,7 @@ impl Cluster {
                 let mut after = content.secret(&secret, &key, &text);
                 after.metadata.uid = uid;
                 self.world.secrets.insert(secret.clone(), KeySecret::read(&after));
+                self.world.refused_secrets.remove(&secret);
                 self.secrets.insert(secret, after);
             }
             Action::DeleteSecret { secret, uid } => {
@@ -314,6 +320,12 @@ impl Cluster {
         }
     }
 
+    fn refuse_secret(&mut self, secret: ObjectName) {
+        let said = self.no_secrets.clone().unwrap();
+        let retry_at = self.now.plus_ms(60_000);
+        self.world.refused_secrets.insert(secret, SecretRefusal { said, retry_at });
+    }
+
     fn issue(&mut self, issue: &IssueKey) {
         self.made += 1;
         let key = Key::from_entropy([self.made; 32]);
@@ -325,6 +337,9 @@ impl Cluster {
             != issue.secret_uid
         {
             return;
+        }
+        if self.no_secrets.is_some() {
+            return self.refuse_secret(issue.secret.clone());
         }
         let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
         self.put_secret(&issue.secret, secret);

@@ -97,6 +97,54 @@ fn a_secret_of_somebody_else_is_never_written() {
     assert_eq!(cluster.works("payments/agent").len(), 1);
 }
 
+const QUOTA: &str = "exceeded quota: secrets";
+
+#[test]
+fn a_secret_that_the_api_server_refuses_is_said_and_asked_for_again() {
+    let mut cluster = Cluster::with(PLATFORM);
+    cluster.no_secrets = Some(QUOTA.to_owned());
+    cluster.apply(KEY);
+    cluster.settle();
+    let status = cluster.key_status("payments/agent");
+    assert_eq!(condition(&status.conditions, "Programmed"), "False SecretRefused");
+    assert_eq!(condition(&status.conditions, "Ready"), "False SecretRefused");
+    assert!(status.conditions.iter().any(|one| one.message.contains(QUOTA)));
+    assert_eq!(cluster.plan().wake_at, Some(START.plus_ms(60_000)));
+    // Not before; and then it says the same, and writes no status.
+    cluster.pass(START.plus_ms(59_999));
+    assert!(cluster.carried_out.is_empty());
+    cluster.pass(START.plus_ms(60_000));
+    assert!(matches!(cluster.carried_out[..], [] | [Action::Issue(_)]), "{:?}", cluster.carried_out);
+    assert_eq!(cluster.key_status("payments/agent"), status);
+
+    cluster.no_secrets = None;
+    cluster.pass(START.plus_ms(120_000));
+    assert_eq!(condition(&cluster.key_status("payments/agent").conditions, "Ready"), "True Ready");
+    let key = cluster.in_secret("payments/agent");
+    assert_eq!(cluster.works("payments/agent"), [key].into());
+}
+
+#[test]
+fn the_present_key_works_on_while_the_api_server_refuses_the_next_one() {
+    let mut cluster =
+        Cluster::with(&format!("{PLATFORM}---{}", with_spec("rotation: {every: 720h, overlap: 24h}")));
+    let present = cluster.in_secret("payments/agent");
+    cluster.no_secrets = Some(QUOTA.to_owned());
+    // Far beyond the overlap.
+    cluster.pass(START.plus_ms(720 * HOUR_MS));
+    cluster.now = START.plus_ms(800 * HOUR_MS);
+    cluster.settle();
+    assert_eq!(cluster.works("payments/agent"), [present].into());
+    let status = cluster.key_status("payments/agent");
+    assert_eq!(condition(&status.conditions, "Programmed"), "True Programmed");
+    assert_eq!(condition(&status.conditions, "Ready"), "False SecretRefused");
+    cluster.no_secrets = None;
+    cluster.now = START.plus_ms(801 * HOUR_MS);
+    cluster.settle();
+    assert_eq!(cluster.works("payments/agent"), [present, cluster.in_secret("payments/agent")].into());
+    assert_eq!(condition(&cluster.key_status("payments/agent").conditions, "Ready"), "True Ready");
+}
+
 #[test]
 fn rotation_on_a_schedule_lets_old_and_new_overlap() {
     let mut cluster =

@@ -19,7 +19,7 @@ use credentials::{CredentialError, Credentials};
 use health::Health;
 use settings::{Settings, SettingsError};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -42,9 +42,10 @@ pub(crate) struct Options {
     /// Where requests come in.
     #[arg(long, default_value_t = 4000)]
     port: u16,
-    /// Where `/ready`, `/live` and `/metrics` are served, to the whole network of pods: the kubelet and Prometheus come from there.
-    #[arg(long, default_value_t = 4003)]
-    metrics: u16,
+    /// Where `/ready`, `/live` and `/metrics` are served: by default to the whole network of pods, which the kubelet and Prometheus come
+    /// from. On loopback, `tollgate-run health` asks in their place.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:4003")]
+    metrics: SocketAddr,
     /// A folder of its own, best in memory: Envoy's configuration, its secrets and its admin socket.
     #[arg(long, default_value = "/run/tollgate/envoy")]
     run: PathBuf,
@@ -136,8 +137,7 @@ fn read_settings(options: &Options) -> Result<Settings, GatewayError> {
     Ok(Settings::parse(&text)?)
 }
 
-async fn listen(port: u16) -> Result<TcpListener, GatewayError> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+async fn listen(address: SocketAddr) -> Result<TcpListener, GatewayError> {
     TcpListener::bind(address).await.map_err(|error| GatewayError::Listen(address, error))
 }
 
