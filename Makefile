@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR := $(shell .make/target-dir)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: run build test test-k8s check lint bench bench-ledger generate images soak help
+.PHONY: run build test test-k8s test-long check lint bench bench-ledger generate images soak help
 
 run: ## serve everything on one loopback port (TOLLGATE_PORT, 4000)
 	@exec .make/run
@@ -18,6 +18,9 @@ test: ## every test: Rust, the filter in a real Envoy, the official SDKs, a real
 
 test-k8s: ## the tests on a real Kubernetes cluster alone (TOLLGATE_TEST_KUBECONFIG: on that one)
 	@exec .make/test-k8s
+
+test-long: ## what takes long on a cluster: Envoy Gateway, many resources
+	@exec .make/test-long
 
 check: ## the fast part: format, clippy, unit tests
 	@exec .make/check

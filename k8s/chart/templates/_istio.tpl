@@ -15,7 +15,7 @@ vm_config:
   runtime: envoy.wasm.runtime.v8
   code:
     remote:
-      http_uri: { uri: "oci://{{ include "tollgate.image" (dict "root" .root "name" "filter") }}", cluster: unused, timeout: 30s }
+      http_uri: { uri: "oci://{{ include "tollgate.foreignFilterImage" .root }}", cluster: unused, timeout: 30s }
 configuration:
   "@type": type.googleapis.com/google.protobuf.StringValue
   value: {{ toJson $settings | quote }}

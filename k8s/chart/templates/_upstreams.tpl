@@ -45,10 +45,15 @@ the list is that of the routes.
 {{- $gateway := .Values.gateway }}
 {{- $asked := dict "gateway.exposeAdmin" $gateway.exposeAdmin "gateway.ingress.enabled" $gateway.ingress.enabled "gateway.route.enabled" $gateway.route.enabled }}
 {{- range $name, $is := $asked }}
-{{- if $is }}
+{{- if and $is (ne $gateway.kind "envoy") }}
 {{- fail (printf "%s: only of the kind envoy; with %s the Gateway itself is what clients reach" $name $gateway.kind) }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* The image of the filter, as they fetch it. */}}
+{{- define "tollgate.foreignFilterImage" -}}
+{{ .Values.gateway.filterImage | default (include "tollgate.image" (dict "root" . "name" "filter")) }}
 {{- end }}
 
 {{/* Envoy's route to one of them: (dict "upstream" ... "cluster" "its name"). */}}
