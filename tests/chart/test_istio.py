@@ -55,7 +55,7 @@ def istio(objects: list[dict], port: int, wasm: str, ledger: dict) -> dict:
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     listener = {"name": "gateway", "address": address, "filter_chains": [chain]}
-    return {"static_resources": {"listeners": [listener], "clusters": clusters}}
+    return {"node": {"id": "gateway", "cluster": "tollgate"}, "static_resources": {"listeners": [listener], "clusters": clusters}}
 
 
 def fetched(extension: dict, wasm: str) -> dict:
