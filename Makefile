@@ -19,7 +19,7 @@ test: ## every test: Rust, the filter in a real Envoy, the official SDKs, a real
 test-k8s: ## the tests on a real Kubernetes cluster alone (TOLLGATE_TEST_KUBECONFIG: on that one)
 	@exec .make/test-k8s
 
-test-long: ## what takes long on a cluster: Envoy Gateway, many resources
+test-long: ## the filter in a real Envoy Gateway, and what takes long on a cluster
 	@exec .make/test-long
 
 check: ## the fast part: format, clippy, unit tests
