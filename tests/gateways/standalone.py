@@ -77,9 +77,9 @@ class EnvoyGateway(Child):
             "extensionApis": {"enableEnvoyPatchPolicy": True, "enableBackend": True},
         }
 
-    def messages(self, key: str, **more) -> httpx.Response:
+    def messages(self, key: str, timeout: float = 30, **more) -> httpx.Response:
         headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
-        return self.http.post("/v1/messages", json={**MESSAGE, **more}, headers=headers)
+        return self.http.post("/v1/messages", json={**MESSAGE, **more}, headers=headers, timeout=timeout)
 
     def chat(self, key: str, **more) -> httpx.Response:
         return self.http.post("/v1/chat/completions", json={**CHAT, **more}, headers={"authorization": f"Bearer {key}"})
