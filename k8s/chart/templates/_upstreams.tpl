@@ -77,6 +77,9 @@ route:
 
 {{/* Settings of the filter for a gateway of somebody else's: (dict "root" $ "cluster" "of the ledger"). */}}
 {{- define "tollgate.foreignFilter" -}}
+{{- if gt (len .cluster) 117 }}
+{{- fail (printf "the names of the release and its namespace are too long: the filter takes a cluster of 117 bytes, not %s" .cluster) }}
+{{- end }}
 {{- $providers := list }}
 {{- range include "tollgate.providers" .root | fromYaml | keys | sortAlpha }}
 {{- $providers = append $providers . }}
