@@ -1,6 +1,7 @@
 """The chart, rendered by Helm."""
 
 import functools
+import os
 import pathlib
 import subprocess
 
@@ -8,6 +9,15 @@ import yaml
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHART = ROOT / "k8s" / "chart"
+
+
+def helm() -> "Helm":
+    """The one that TOLLGATE_HELM names, or that of the tests on a cluster."""
+    program = os.environ.get("TOLLGATE_HELM")
+    if not program:
+        folder = subprocess.run([ROOT / ".make" / "kubernetes"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        program = f"{folder}/helm"
+    return Helm(pathlib.Path(program))
 
 
 class Helm:

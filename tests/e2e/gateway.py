@@ -7,6 +7,7 @@ import pathlib
 import signal
 import ssl
 import subprocess
+from decimal import Decimal
 
 import httpx
 from mounts import Authority, Mount
@@ -54,11 +55,11 @@ class Child:
 class Ledger(Child):
     """A ledger with TLS on both of its ports."""
 
-    def __init__(self, folder: pathlib.Path, authority: Authority):
+    def __init__(self, folder: pathlib.Path, authority: Authority, *names: str):
         folder.mkdir()
         self.authority = authority
         self.grpc, self.admin, self.metrics = free_port(), free_port(), free_port()
-        self.mount = Mount(folder / "tls", authority.issue("ledger", "tollgate-ledger"))
+        self.mount = Mount(folder / "tls", authority.issue("ledger", "tollgate-ledger", *names))
         files = {"cert": "tls.crt", "key": "tls.key", "client-ca": "ca.crt"}
         ports = {"grpc": self.grpc, "admin": self.admin, "metrics": self.metrics}
         arguments = [program("tollgate-ledger"), "serve", f"--db={folder / 'ledger.db'}"]
@@ -77,13 +78,20 @@ class Ledger(Child):
         self.start()
         self.wait_until_ready()
 
-    def key(self, **fields) -> str:
+    def ask(self, method: str, path: str, **more) -> dict:
+        """The admin API."""
         context = ssl.create_default_context(cadata=self.authority.pem.decode())
         with httpx.Client(verify=context, trust_env=False, timeout=30) as client:
             headers = {"authorization": f"Bearer {MASTER}"}
-            answer = client.post(f"https://127.0.0.1:{self.admin}/key/generate", json=fields, headers=headers)
+            answer = client.request(method, f"https://127.0.0.1:{self.admin}{path}", headers=headers, **more)
         assert answer.status_code == 200, answer.text
-        return answer.json()["key"]
+        return answer.json(parse_float=Decimal)
+
+    def key(self, **fields) -> str:
+        return self.ask("POST", "/key/generate", json=fields)["key"]
+
+    def spend(self, key: str) -> Decimal:
+        return Decimal(self.ask("GET", "/key/info", params={"key": key})["info"]["spend"])
 
 
 class Gateway(Child):

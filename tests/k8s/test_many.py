@@ -125,11 +125,12 @@ def tollgate(cluster, authority):
 
 
 @pytest.fixture(scope="module")
-def figures():
-    """What was measured; printed at the end, for docs/benchmarks.md."""
+def figures(request):
+    """What was measured; printed at the end, for docs/kubernetes/install.md."""
     found = {}
     yield found
-    print("\n" + "\n".join(f"{what}: {value}" for what, value in found.items()))
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("\n" + "\n".join(f"{what}: {value}" for what, value in found.items()))
 
 
 def test_all_get_ready(cluster, tollgate, figures):

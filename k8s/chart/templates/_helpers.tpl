@@ -26,10 +26,37 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Values.masterKey.existingSecret | default (printf "%s-master-key" .Release.Name) }}
 {{- end }}
 
-{{/* The gateway, from within the cluster. */}}
+{{/* The gateway, from within the cluster: where its Service is depends on who makes it. */}}
 {{- define "tollgate.inside" -}}
 {{- $port := int .Values.gateway.service.port -}}
-https://{{ .Release.Name }}-gateway.{{ .Release.Namespace }}.svc{{ if ne $port 443 }}:{{ $port }}{{ end }}
+{{- $services := dict
+  "envoy" (printf "%s-gateway.%s" .Release.Name .Release.Namespace)
+  "envoy-gateway" (printf "%s-gateway.%s" .Release.Name .Values.gateway.envoyGateway.namespace)
+  "istio" (printf "%s-gateway-%s.%s" .Release.Name .Values.gateway.istio.className .Release.Namespace)
+-}}
+https://{{ get $services .Values.gateway.kind }}.svc{{ if ne $port 443 }}:{{ $port }}{{ end }}
+{{- end }}
+
+{{/* The gateway's pods, as a peer in a NetworkPolicy. */}}
+{{- define "tollgate.gatewayPeer" -}}
+{{- $name := printf "%s-gateway" .Release.Name -}}
+{{- if eq .Values.gateway.kind "envoy-gateway" -}}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ .Values.gateway.envoyGateway.namespace | quote }}
+  podSelector:
+    matchLabels:
+      gateway.envoyproxy.io/owning-gateway-namespace: {{ .Release.Namespace }}
+      gateway.envoyproxy.io/owning-gateway-name: {{ $name }}
+{{- else if eq .Values.gateway.kind "istio" -}}
+- podSelector:
+    matchLabels:
+      gateway.networking.k8s.io/gateway-name: {{ $name }}
+{{- else -}}
+- podSelector:
+    matchLabels:
+      {{- include "tollgate.selector" (dict "root" . "component" "gateway") | nindent 6 }}
+{{- end }}
 {{- end }}
 
 {{/* What clients are told. */}}
@@ -101,11 +128,18 @@ podAntiAffinity:
 
 {{/* Where requests go: as told, or all to the built-in mock provider. */}}
 {{- define "tollgate.providers" -}}
+{{- /* Envoy Gateway reads no other entry. */}}
+{{- $only := eq .Values.gateway.kind "envoy-gateway" | ternary (dict "entry" "credential") (dict) }}
+{{- $entry := $only.entry | default "api-key" }}
 {{- if .Values.providers }}
-{{- toYaml .Values.providers }}
+{{- $providers := dict }}
+{{- range $provider, $settings := .Values.providers }}
+{{- $_ := set $providers $provider (merge (dict) $settings $only) }}
+{{- end }}
+{{- toYaml $providers }}
 {{- else }}
 {{- $mock := printf "%s-mock-provider" .Release.Name }}
-{{- $settings := dict "secret" $mock "entry" "api-key" "url" (printf "http://%s.%s.svc:4010" $mock .Release.Namespace) }}
+{{- $settings := dict "secret" $mock "entry" $entry "url" (printf "http://%s.%s.svc:4010" $mock .Release.Namespace) }}
 {{- toYaml (dict "anthropic" $settings "openai" $settings "gemini" $settings) }}
 {{- end }}
 {{- end }}

@@ -5,6 +5,9 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use tollgate_domain::catalogue::Provider;
 
+/// The longest name of the ledger's cluster: beyond it the message in which Envoy is told is no text any more.
+pub const CLUSTER_BYTES_MAX: usize = 117;
+
 /// Settings that hold for the life of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -105,8 +108,9 @@ impl Config {
                 Err(ConfigError::Bounds { setting, bounds })
             }
         };
-        if file.ledger_cluster.is_empty() {
-            return Err(ConfigError::Bounds { setting: "ledger_cluster", bounds: "a name" });
+        if !(1..=CLUSTER_BYTES_MAX).contains(&file.ledger_cluster.len()) || !file.ledger_cluster.is_ascii() {
+            let bounds = "a name in ASCII of at most 117 bytes";
+            return Err(ConfigError::Bounds { setting: "ledger_cluster", bounds });
         }
         if file.providers.is_empty() {
             return Err(ConfigError::Bounds { setting: "providers", bounds: "at least one" });
@@ -163,6 +167,7 @@ mod tests {
             (r#"{}"#, "providers"),
             (r#"{"providers":["azure"]}"#, "azure"),
             (r#"{"providers":["openai"],"ledger_cluster":""}"#, "ledger_cluster"),
+            (r#"{"providers":["openai"],"ledger_cluster":"lédger"}"#, "ledger_cluster"),
             (r#"{"providers":["openai"],"ledger_timeout_ms":0}"#, "ledger_timeout_ms"),
             (r#"{"providers":["openai"],"ledger_wait_ms":60001}"#, "ledger_wait_ms"),
             (r#"{"providers":["openai"],"heartbeat_ms":1}"#, "heartbeat_ms"),

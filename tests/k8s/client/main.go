@@ -1,9 +1,11 @@
-// Command client is what a pod of the tests runs: it waits, or it makes requests and prints each answer as a line of JSON.
+// Command client is what a pod of the tests runs: it waits, it makes requests and prints each answer as a line of JSON, or it is a
+// registry of one image.
 //
 //	client wait
 //	client request [flags] URL
 //	client write FILE TEXT
 //	client read FILE
+//	client registry ADDRESS LAYOUT CERTIFICATE KEY
 //
 // URL, headers and data may name variables of the environment ($ANTHROPIC_BASE_URL): so it needs what an agent needs.
 package main
@@ -44,6 +46,8 @@ func main() {
 			fail(err.Error())
 		}
 		os.Stdout.Write(text)
+	case verb == "registry" && len(arguments) == 4:
+		registry(arguments[0], arguments[1], arguments[2], arguments[3])
 	default:
 		fail("not understood: " + strings.Join(os.Args[1:], " "))
 	}

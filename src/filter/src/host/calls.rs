@@ -1,6 +1,6 @@
 //! Calls to the ledger, and carrying out what an exchange asks for.
 
-use super::{Shared, log, metrics, now};
+use super::{Shared, log, metrics, now, upstream};
 use crate::machine::reports::Batch;
 use crate::machine::{Call, Effect, Exchange, Forward};
 use prost::Message;
@@ -59,7 +59,8 @@ fn dispatch(shared: &Shared, method: &str, message: &[u8]) -> Option<u32> {
         (vm.config.ledger_cluster.clone(), vm.config.ledger_timeout_ms)
     };
     let timeout = Duration::from_millis(timeout_ms);
-    hostcalls::dispatch_grpc_call(&cluster, SERVICE, method, Vec::new(), Some(message), timeout).ok()
+    let ledger = upstream::ledger(&cluster)?;
+    hostcalls::dispatch_grpc_call(&ledger, SERVICE, method, Vec::new(), Some(message), timeout).ok()
 }
 
 /// Carries out what an exchange asks for.

@@ -9,6 +9,7 @@ mod http;
 mod metrics;
 mod random;
 mod shared_data;
+mod upstream;
 
 use crate::config::Config;
 use crate::machine::ring::Ring;
