@@ -138,6 +138,11 @@ impl PriceBook {
         self.catalogue.revision()
     }
 
+    /// Whether the other book has the same models at the same prices, however it is written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.catalogue.models() == other.catalogue.models() && self.prices == other.prices
+    }
+
     fn prices_of(&self, model: &ModelName) -> Result<&ModelPrices, PriceError> {
         self.prices.get(model).ok_or(PriceError::UnknownModel)
     }
