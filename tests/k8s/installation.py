@@ -4,7 +4,8 @@ import contextlib
 import json
 import pathlib
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import agents
 import httpx
@@ -82,7 +83,7 @@ def provider(cluster: Cluster) -> Iterator[Provider]:
     cluster.kubectl("delete", "namespace", PROVIDERS, "--wait=false")
 
 
-def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
+def prepare(cluster: Cluster, authority: trustme.CA, volume: str = "ledger") -> dict:
     """What a platform team has before it installs: a namespace, the providers' keys and a certificate. Gives the chart's values."""
     cluster.kubectl("create", "namespace", NAMESPACE)
     pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
@@ -100,7 +101,7 @@ def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
     url = f"http://mock-provider.{PROVIDERS}.svc:{PROVIDER_PORT}"
     return {
         "providers": {api: {"secret": f"provider-{api}", "url": url} for api in PROVIDER_KEYS},
-        "ledger": {"persistence": {"size": "1Gi", "storageClass": cluster.volume("ledger") or ""}},
+        "ledger": {"persistence": {"size": "1Gi", "storageClass": cluster.volume(volume) or ""}},
         # Short, so that the tests need not wait for them.
         "gateway": {"tls": {"secret": "gateway-certificate"}, "drain": {"endpointsSeconds": 2, "streamsSeconds": 60}},
     }
@@ -116,6 +117,14 @@ def load_images(cluster: Cluster) -> None:
     assert archives, f"no images in {IMAGES}: run make images, or make test-k8s"
     for archive in archives:
         cluster.load(archive)
+
+
+def until(what: Callable[[], object], words: str, patience: float = 20) -> None:
+    """Asks again and again, where nothing tells."""
+    deadline = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {words}"
+        time.sleep(0.2)
 
 
 def version() -> str:

@@ -17,6 +17,11 @@ GOOD = {
     "User": {},
     "VirtualKey": {"teamRef": {"name": "payments", "namespace": "tollgate"}},
     "Budget": {"targetRef": {"kind": "Team", "name": "payments"}, "limits": [{"amount": "100.50", "period": "Month"}]},
+    "PriceBook": {
+        "models": [{"name": "anthropic/claude-x", "aliases": ["x"], "prices": [{"input": "3", "cacheWrite1h": "0.25", "output": "15"}]}],
+        "discounts": [{"provider": "anthropic", "percent": "12.5"}, {"model": "gpt-5", "percent": "0.5"}],
+        "aliases": [{"alias": "house-model", "model": "anthropic/claude-x"}],
+    },
 }
 
 
@@ -93,6 +98,23 @@ def test_a_good_manifest_is_taken(definitions, kind):
         ("VirtualKey", {"secret": {"name": "Not A Name"}}, "write it like alice-llm-key"),
         ("VirtualKey", {"secret": {"url": "llm.example.com"}}, "write it like https://llm.example.com"),
         ("VirtualKey", {"expiresAt": "tomorrow"}, "expiresAt"),
+        ("PriceBook", {"discounts.0.percent": "-5"}, 'above 0 and below 100 such as "15" or "12.5"'),
+        ("PriceBook", {"discounts.0.percent": "100"}, "for any other price, write the model under models"),
+        ("PriceBook", {"discounts.0.percent": "0.0"}, 'above 0 and below 100 such as "15" or "12.5"'),
+        ("PriceBook", {"discounts.0.percent": 15}, "must be of type string"),
+        ("PriceBook", {"discounts.0.model": "gpt-5"}, "a discount is on a provider or on a model: write one of the two"),
+        ("PriceBook", {"discounts.0.provider": None}, "a discount is on a provider or on a model: write one of the two"),
+        ("PriceBook", {"discounts.0.provider": "acme"}, 'supported values: "anthropic", "openai", "gemini"'),
+        ("PriceBook", {"models.0.name": "claude-x"}, "write it like anthropic/claude-opus-4-5"),
+        ("PriceBook", {"models.0.prices.0.input": "-3"}, 'a decimal string that is not negative, such as "3" or "0.25"'),
+        ("PriceBook", {"models.0.prices.0.input": "0.0000001"}, "at most nine digits before the point and six after it"),
+        ("PriceBook", {"models.0.prices.0.aboveTokens": 200000}, "write one without tier and aboveTokens"),
+        ("PriceBook", {"models.0.prices": []}, "write one without tier and aboveTokens"),
+        ("PriceBook", {"models.0.prices.0": {"input": "0", "output": "0.0"}}, "input and output both cost nothing: write what they cost"),
+        ("PriceBook", {"models.0.aliases": ["a*"]}, "a letter or digit first: write it like fast"),
+        ("PriceBook", {"aliases.0.alias": "two words"}, "a letter or digit first: write it like fast"),
+        ("PriceBook", {"aliases.0.model": " "}, "model is empty: write a model's name"),
+        ("PriceBook", {"models": None, "discounts": None, "aliases": None}, "write models, discounts or aliases"),
     ],
 )
 def test_a_bad_manifest_is_refused_with_what_to_write_instead(definitions, kind, changes, says):

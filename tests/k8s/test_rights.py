@@ -66,6 +66,8 @@ def may(cluster, user: str, verb: str, what: str, name: str = "", namespace: str
         ("patch", "budgets.tollgate.dev", "", True),
         ("patch", "budgets.tollgate.dev/status", "", True),
         ("create", "budgets.tollgate.dev", "", False),
+        ("patch", "pricebooks.tollgate.dev/status", "", True),
+        ("create", "pricebooks.tollgate.dev", "", False),
         ("delete", "virtualkeys.tollgate.dev", "", False),
         ("create", "secrets", "", True),
         ("update", "secrets", "", False),

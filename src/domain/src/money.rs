@@ -114,6 +114,16 @@ impl Price {
         Self::from_scaled(text, 12)
     }
 
+    /// Undoes [`from_dollars_per_million`](Self::from_dollars_per_million).
+    pub fn to_dollars_per_million(self) -> String {
+        Scale(self.0.into(), 6).to_string()
+    }
+
+    /// Undoes [`from_dollars`](Self::from_dollars).
+    pub fn to_dollars(self) -> String {
+        Scale(self.0.into(), 12).to_string()
+    }
+
     fn from_scaled(text: &str, scale: u32) -> Result<Self, DecimalError> {
         let scaled = parse_scaled(text, scale)?;
         u64::try_from(scaled).map(Self).map_err(|_| DecimalError::OutOfRange)
@@ -238,7 +248,7 @@ impl Scaled {
 const EXPONENT_MAX: i64 = 100;
 
 /// Parses a decimal (JSON's grammar, and a leading `+` or zeros) as an integer of 10^-`scale` units.
-fn parse_scaled(text: &str, scale: u32) -> Result<i128, DecimalError> {
+pub(crate) fn parse_scaled(text: &str, scale: u32) -> Result<i128, DecimalError> {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..)),
         Some(b'+') => (false, text.get(1..)),
@@ -293,6 +303,15 @@ fn shift_digits(digits: impl Iterator<Item = u8> + Clone, shift: i64) -> Result<
         value = value.checked_mul(factor).ok_or(DecimalError::OutOfRange)?;
     }
     Ok(value)
+}
+
+/// A number of 10^-scale units, as a decimal.
+struct Scale(i128, u32);
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(f, self.0, self.1)
+    }
 }
 
 fn write_scaled(f: &mut fmt::Formatter<'_>, value: i128, scale: u32) -> fmt::Result {

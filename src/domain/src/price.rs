@@ -3,13 +3,21 @@
 //! The ledger owns it and prices both ends of a request with it: the hold from bounds, the settle from usage. A model
 //! that is not in it has no price and is refused; nothing here falls back to zero.
 
+mod discount;
+mod file;
+mod overlay;
+
+pub use discount::{Discount, NoDiscount};
+pub use file::BookError;
+pub use overlay::{
+    Discounted, NewAlias, Overlay, OwnModel, OwnPrice, Sheet, SheetError, SheetErrorKind, SheetFault,
+};
+
 use crate::bounds::Bounds;
-use crate::catalogue::{Catalogue, Mode, Model, Provider};
+use crate::catalogue::Catalogue;
 use crate::ids::ModelName;
-use crate::money::{DecimalError, Multiplier, Nanodollars, Overflow, Picodollars, Price, Scaled};
+use crate::money::{Multiplier, Nanodollars, Overflow, Picodollars, Price, Scaled};
 use crate::usage::Usage;
-use chrono::NaiveDate;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,30 +90,6 @@ pub enum PriceError {
     Overflow(#[from] Overflow),
 }
 
-/// Why a text is not a price book: which model, which field, and why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BookError {
-    /// Not JSON of the right shape.
-    #[error("the price book cannot be read: {0}")]
-    Format(String),
-    /// A price that is no price.
-    #[error("price of {model}: {field} {error}")]
-    Decimal {
-        /// The model.
-        model: String,
-        /// The field.
-        field: &'static str,
-        /// What is wrong with it.
-        error: DecimalError,
-    },
-    /// A model with no standard rate from zero tokens on.
-    #[error("{0} has no standard rate that begins at 0 tokens")]
-    NoBaseRate(String),
-    /// A name or alias that stands twice.
-    #[error("{0} is named twice")]
-    Ambiguous(String),
-}
-
 /// Every model that has a price, and its price.
 #[derive(Clone, Debug)]
 pub struct PriceBook {
@@ -122,10 +106,7 @@ impl PriceBook {
     /// # Errors
     /// [`BookError`] names the model and the field.
     pub fn parse(json: &str) -> Result<Self, BookError> {
-        let file: BookFile = serde_json::from_str(json).map_err(|e| BookError::Format(e.to_string()))?;
-        if file.format != "tollgate-price-book/1" {
-            return Err(BookError::Format(format!("unknown format {:?}", file.format)));
-        }
+        let file = file::BookFile::parse(json)?;
         let mut models = Vec::new();
         let mut prices = BTreeMap::new();
         for entry in file.models {
@@ -155,6 +136,11 @@ impl PriceBook {
     /// Names this content of the book. Never zero.
     pub fn revision(&self) -> u64 {
         self.catalogue.revision()
+    }
+
+    /// Whether the other book has the same models at the same prices, however it is written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.catalogue.models() == other.catalogue.models() && self.prices == other.prices
     }
 
     fn prices_of(&self, model: &ModelName) -> Result<&ModelPrices, PriceError> {
@@ -341,96 +327,6 @@ impl Rate {
 fn revision(json: &str) -> u64 {
     let digest: [u8; 32] = Sha256::digest(json.as_bytes()).into();
     u64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default()).max(1)
-}
-
-#[derive(Deserialize)]
-struct BookFile {
-    format: String,
-    models: Vec<ModelEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModelEntry {
-    name: String,
-    provider: Provider,
-    mode: Mode,
-    #[serde(default)]
-    aliases: Vec<String>,
-    context_window: u64,
-    max_output: u64,
-    retired: Option<NaiveDate>,
-    rates: Vec<RateEntry>,
-    #[serde(default)]
-    multipliers: BTreeMap<String, String>,
-    web_search: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RateEntry {
-    tier: String,
-    above: u64,
-    input: String,
-    cache_read: Option<String>,
-    cache_write_5m: Option<String>,
-    cache_write_1h: Option<String>,
-    output: String,
-}
-
-impl ModelEntry {
-    fn prices(&self) -> Result<ModelPrices, BookError> {
-        let rates: Vec<Rate> =
-            self.rates.iter().map(|rate| rate.parse(&self.name)).collect::<Result<_, _>>()?;
-        if !rates.iter().any(|rate| rate.tier == STANDARD && rate.above_tokens == 0) {
-            return Err(BookError::NoBaseRate(self.name.clone()));
-        }
-        let decimal = |field| move |error| BookError::Decimal { model: self.name.clone(), field, error };
-        let mut multipliers = BTreeMap::new();
-        for (key, text) in &self.multipliers {
-            multipliers.insert(key.clone(), text.parse().map_err(decimal("multipliers"))?);
-        }
-        let web_search = self.web_search.as_deref().map(Price::from_dollars).transpose();
-        Ok(ModelPrices { rates, multipliers, web_search: web_search.map_err(decimal("web_search"))? })
-    }
-
-    fn into_model(self) -> Model {
-        Model {
-            name: ModelName::new(self.name),
-            provider: self.provider,
-            mode: self.mode,
-            aliases: self.aliases,
-            context_window: self.context_window,
-            max_output: self.max_output,
-            retired: self.retired,
-        }
-    }
-}
-
-impl RateEntry {
-    fn parse(&self, model: &str) -> Result<Rate, BookError> {
-        let price = |field, text: &str| {
-            Price::from_dollars_per_million(text).map_err(|error| BookError::Decimal {
-                model: model.to_owned(),
-                field,
-                error,
-            })
-        };
-        let input = price("input", &self.input)?;
-        // A class without a price of its own costs what input costs; the longer write at least what the shorter does.
-        let or =
-            |field, text: &Option<String>, default| text.as_deref().map_or(Ok(default), |t| price(field, t));
-        let cache_write_5m = or("cache_write_5m", &self.cache_write_5m, input)?;
-        Ok(Rate {
-            tier: self.tier.clone(),
-            above_tokens: self.above,
-            input,
-            cache_read: or("cache_read", &self.cache_read, input)?,
-            cache_write_5m,
-            cache_write_1h: or("cache_write_1h", &self.cache_write_1h, cache_write_5m)?,
-            output: price("output", &self.output)?,
-        })
-    }
 }
 
 #[cfg(test)]

@@ -95,6 +95,27 @@ fn every_rule_says_what_to_write() {
         ("Budget", "spec.limits[].rollingFor", "write it like 5h, 90m or 1h30m"),
         ("Budget", "spec.limits[].model", "model is empty"),
         ("Budget", "spec.alerts[].percent", "write 1 to 1000, such as 80"),
+        ("PriceBook", "", "metadata.name has at most 63 characters"),
+        ("PriceBook", "spec", "write models, discounts or aliases"),
+        ("PriceBook", "spec.models[].name", "write it like anthropic/claude-opus-4-5"),
+        ("PriceBook", "spec.models[].contextWindow", "write 1 to 100000000, such as 200000"),
+        ("PriceBook", "spec.models[].maxOutput", "write 0 to 100000000, such as 64000"),
+        ("PriceBook", "spec.models[].aliases", "write it like fast"),
+        ("PriceBook", "spec.models[].prices", "write one without tier and aboveTokens"),
+        ("PriceBook", "spec.models[].prices[]", "input and output both cost nothing"),
+        ("PriceBook", "spec.models[].prices[].tier", "write it like batch, flex or priority"),
+        ("PriceBook", "spec.models[].prices[].aboveTokens", "such as 200000"),
+        ("PriceBook", "spec.models[].prices[].input", "such as \"3\" or \"0.25\""),
+        ("PriceBook", "spec.models[].prices[].cacheRead", "such as \"3\" or \"0.25\""),
+        ("PriceBook", "spec.models[].prices[].cacheWrite5m", "such as \"3\" or \"0.25\""),
+        ("PriceBook", "spec.models[].prices[].cacheWrite1h", "such as \"3\" or \"0.25\""),
+        ("PriceBook", "spec.models[].prices[].output", "such as \"3\" or \"0.25\""),
+        ("PriceBook", "spec.models[].webSearch", "such as \"0.01\""),
+        ("PriceBook", "spec.discounts[]", "a discount is on a provider or on a model: write one of the two"),
+        ("PriceBook", "spec.discounts[].model", "or write provider instead"),
+        ("PriceBook", "spec.discounts[].percent", "for any other price, write the model under models"),
+        ("PriceBook", "spec.aliases[].alias", "write it like fast"),
+        ("PriceBook", "spec.aliases[].model", "model is empty: write a model's name"),
     ];
     let mut named = 0;
     for (kind, path, start) in rows {
@@ -173,6 +194,7 @@ fn people_find_them_by_short_names_and_read_money_in_columns() {
     let budgets =
         ["Target", "Limit", "Period", "Posted", "Pending", "Available", "Used %", "Resets", "Ready"];
     assert_eq!(columns("Budget"), budgets);
+    assert_eq!(columns("PriceBook"), ["Models", "Discounts", "Aliases", "Ready", "Age"]);
     assert_eq!(columns("VirtualKey"), ["Team", "User", "Spend", "Last used", "Expires", "Ready", "Age"]);
     let mut shorts = vec![];
     for definition in definitions() {
@@ -182,7 +204,7 @@ fn people_find_them_by_short_names_and_read_money_in_columns() {
         let version = &definition.spec.versions[0];
         assert!(version.subresources.as_ref().is_some_and(|all| all.status.is_some()));
     }
-    assert_eq!(shorts, ["tgb", "org", "tgteam", "tguser", "vkey"]);
+    assert_eq!(shorts, ["tgb", "org", "tgprice", "tgteam", "tguser", "vkey"]);
 }
 
 /// Each column shows a field that there is.

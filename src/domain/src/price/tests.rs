@@ -1,4 +1,6 @@
 use super::*;
+use crate::catalogue::Mode;
+use chrono::NaiveDate;
 
 const BOOK: &str = r#"{
   "format": "tollgate-price-book/1",

@@ -37,7 +37,14 @@ async fn ready<S: Store>(State(store): State<Arc<S>>) -> Response {
     }
     let read = store.lookup(KeyDigest::new([0; 32]), Vec::new());
     match tokio::time::timeout(READ_TIMEOUT, read).await {
-        Ok(Ok(_)) => Json(json!({"status": "healthy", "db": "connected"})).into_response(),
+        Ok(Ok(_)) => {
+            let mut body = json!({"status": "healthy", "db": "connected"});
+            // Requests are served, by the prices of before: no reason to send them elsewhere. The log says why, with names.
+            if store.prices_held_back().is_some() {
+                body["prices"] = "the newest price book is not in force".into();
+            }
+            Json(body).into_response()
+        }
         Ok(Err(_)) | Err(_) => {
             let body = Json(json!({"status": "unhealthy", "db": "disconnected"}));
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()

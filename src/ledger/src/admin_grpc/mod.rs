@@ -1,6 +1,7 @@
 //! The gRPC service that an operator speaks to: accounts as they should be go in, how they stand comes out. It works on the same store
 //! as the HTTP API, and stands beside it on the admin port.
 
+mod prices;
 mod read;
 mod stream;
 mod write;
@@ -98,6 +99,13 @@ impl<S: Operated> Admin for AdminService<S> {
         let outcomes = accounts.into_iter().map(|account| self.delete_one(account, &managed_by));
         let outcomes = join_all(outcomes).await.into_iter().collect::<Result<_, Status>>()?;
         Ok(Response::new(v1::DeleteResponse { outcomes }))
+    }
+
+    async fn set_prices(
+        &self,
+        request: Request<v1::SetPricesRequest>,
+    ) -> Result<Response<v1::SetPricesResponse>, Status> {
+        Ok(Response::new(prices::set(&*self.store, request.into_inner()).await?))
     }
 
     type ChangesStream = ChangesStream;

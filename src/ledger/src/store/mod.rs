@@ -22,7 +22,7 @@ pub use clock_check::ClockError;
 pub use copy::{Copied, Restored, backup, import, restore};
 pub use operated::{
     AccountName, AccountNow, Applied, Changes, Cursor, DesiredAccount, DesiredCredential, Manager, Operated,
-    Refused,
+    PricesSet, Refused,
 };
 pub use place::{Place, PlaceError};
 pub use reach::Reach;
@@ -159,6 +159,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Why nothing can be written at the moment; `None`: as far as is known, all is well.
     fn trouble(&self) -> Option<String>;
+
+    /// Why the newest price book is not in force, where what operators say of prices does not fit it. Requests go on by the one before.
+    fn prices_held_back(&self) -> Option<String> {
+        None
+    }
 
     /// What it counts of its work, and where others count theirs.
     fn counters(&self) -> Arc<Counters>;

@@ -3,6 +3,7 @@
 use super::{AccountRecord, AccountSpec, Credential, Store, StoreError};
 use std::future::Future;
 pub use tollgate_domain::account::AccountName;
+use tollgate_domain::price::{Overlay, SheetFault};
 use tollgate_domain::time::Timestamp;
 
 /// Who may change what is said of an account, and for whom.
@@ -63,6 +64,15 @@ pub struct Refused {
     pub field: String,
     /// Why; never [`StoreError::Unavailable`].
     pub error: StoreError,
+}
+
+/// What came of [`Operated::set_prices`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PricesSet {
+    /// What was done; or everything that is wrong, and then nothing was.
+    pub outcome: Result<Applied, Vec<SheetFault>>,
+    /// The price book that is in force now.
+    pub revision: u64,
 }
 
 /// Up to where changes have been told.
@@ -216,6 +226,17 @@ pub trait Operated: Store {
         account: AccountName,
         manager: Manager,
     ) -> impl Future<Output = Result<Result<bool, Refused>, StoreError>> + Send;
+
+    /// Lets an operator's word on prices count, instead of what it said before: all of it, or nothing. Once this returns, holds are made by
+    /// it; those that are open end by the prices that they were made by.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: it may count.
+    fn set_prices(
+        &self,
+        manager: Manager,
+        overlay: Overlay,
+    ) -> impl Future<Output = Result<PricesSet, StoreError>> + Send;
 
     /// Accounts that have changed since a cursor, at most so many. None that has is ever left out; one may come again.
     fn changes(

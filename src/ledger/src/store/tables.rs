@@ -153,6 +153,7 @@ const ACCOUNT: Table = Table {
 pub(super) const TABLES: &[Table] = &[
     Table::new("meta", 1, &["name", "value"]),
     Table::new("price_book", 1, &["revision", "text"]),
+    Table::new("price_overlay", 2, &["managed_by", "owner_scope", "text"]),
     ACCOUNT,
     Table::new("credential", 1, &["digest", "account", "name", "created_at", "revoked_at"]),
     Table::new(

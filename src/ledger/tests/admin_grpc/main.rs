@@ -9,6 +9,7 @@ mod doors;
 mod fields;
 #[path = "../proto/paths.rs"]
 mod paths;
+mod prices;
 mod replicas;
 mod world;
 
@@ -51,6 +52,10 @@ over_both! {
     doors::{
         only_the_master_key_opens,
         absurd_messages_are_refused_whole,
+    }
+    prices::{
+        prices_are_set_refused_and_cleared,
+        absurd_prices_are_refused_whole,
     }
     fields::{
         every_field_is_checked_and_named,

@@ -17,7 +17,7 @@ use tollgate_domain::catalogue::Provider;
 use tollgate_domain::hold::{End, Event, HoldAsk, Report, Settlement, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest, ModelName};
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::price::{Modifiers, PriceBook};
+use tollgate_domain::price::{Modifiers, NewAlias, Overlay, PriceBook, Sheet};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 use tollgate_domain::window::Window;
@@ -333,5 +333,9 @@ pub(crate) fn settle(input: u64) -> Event {
 pub(crate) async fn lived(place: &Place) {
     let books = place.open(&Clock::stopped(NEW_YEAR)).await;
     books.live().await;
+    let alias = NewAlias { alias: "fast".into(), model: "m".into() };
+    let overlay = Overlay::new(vec![Sheet { aliases: vec![alias], ..Sheet::default() }]);
+    let manager = Manager { name: "kubernetes".into(), scope: "cluster".into() };
+    assert!(books.store.set_prices(manager, overlay).await.unwrap().outcome.is_ok());
     books.close().await;
 }

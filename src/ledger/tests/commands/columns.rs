@@ -179,6 +179,14 @@ const TABLE: &[(&str, Alterations)] = &[
     ),
     ("price_book WHERE 1 = 1", &[("text", "text || ' '", "price_book ")]),
     (
+        "price_overlay WHERE 1 = 1",
+        &[(
+            "text",
+            "replace(text, 'fast', 'slow')",
+            "price_overlay: the present price book is not what comes of it",
+        )],
+    ),
+    (
         "credential WHERE digest = (SELECT digest FROM credential ORDER BY digest LIMIT 1)",
         &[
             ("account", "(SELECT max(account) FROM credential)", "its digest is no credential of its key"),

@@ -13,6 +13,7 @@ mod models;
 mod owners;
 mod plans;
 mod postgres;
+mod prices;
 mod random;
 mod rates;
 mod reading;
@@ -79,6 +80,15 @@ macro_rules! every_scenario {
                 a_correction_posts_the_difference_and_edits_nothing,
                 a_hold_is_settled_by_the_prices_that_it_was_made_by,
                 an_overrun_is_counted_and_shown,
+            }
+            prices::{
+                what_an_operator_says_of_prices_counts_for_the_next_hold,
+                open_holds_end_by_the_prices_that_they_were_made_by,
+                the_same_again_changes_nothing_and_nothing_clears_it,
+                a_fault_is_named_and_changes_nothing,
+                each_operator_has_its_own_word,
+                prices_survive_a_restart_and_another_book,
+                a_book_that_does_not_fit_is_held_back,
             }
             standings::{
                 every_message_has_one_outcome_in_every_state,

@@ -13,11 +13,12 @@ use std::time::Duration;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::hold::{DenialReason, Event, HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::HoldId;
+use tollgate_domain::price::Overlay;
 use tollgate_domain::rate::{Rate, RateKind};
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
-    AccountChange, AccountRef, AccountSpec, BooksStore, Found, Keeper, Owners, RateSpec, Settings, Store,
-    StoreError, postgres,
+    AccountChange, AccountRef, AccountSpec, Applied, BooksStore, Found, Keeper, Operated, Owners, RateSpec,
+    Settings, Store, StoreError, postgres,
 };
 
 /// A world, and more ledgers on its database.
@@ -126,6 +127,45 @@ async fn the_last_cent_is_spent_once_over_four_replicas() {
             assert_eq!(reason(verdict), Some(DenialReason::BudgetTooSmall), "{verdict:?}");
         }
     }
+    replicas.end().await;
+}
+
+/// Also one without requests: filters have their models from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prices_that_one_replica_was_told_come_to_all() {
+    let replicas = Replicas::new(3).await;
+    let world = &replicas.world;
+    world.lone_key(1_000_000).await;
+    let set = async |store: &BooksStore, percent: &str| {
+        let sheet = crate::prices::discount("openai", percent);
+        store.set_prices(crate::prices::operator("one"), Overlay::new(vec![sheet])).await.unwrap()
+    };
+    let done = set(&replicas.stores[0], "50").await;
+    assert_eq!(done.outcome, Ok(Applied::Created));
+    for ask in replicas.asks(&[1], 6, 10).await {
+        for store in &replicas.stores {
+            let verdict =
+                store.hold(HoldAsk { id: world.fresh_id(), ..ask.clone() }, Vec::new()).await.unwrap().0;
+            assert!(matches!(verdict, Verdict::Held { amount, .. } if amount == money(5_000)), "{verdict:?}");
+        }
+    }
+    let done = set(&replicas.stores[1], "10").await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while replicas.stores.iter().any(|store| store.prices().revision() != done.revision) {
+        assert!(std::time::Instant::now() < deadline, "an idle replica never hears of it");
+        // What is due by itself is so by the clock.
+        world.advance(1_000);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Two at once: one after the other.
+    let (one, other) = tokio::join!(set(&replicas.stores[0], "20"), set(&replicas.stores[2], "30"));
+    assert!(one.outcome.is_ok() && other.outcome.is_ok());
+    let ask = replicas.asks(&[1], 1, 10).await.remove(0);
+    let verdict = replicas.ask_of(1, ask).await;
+    assert!(
+        matches!(verdict, Verdict::Held { amount, .. } if amount == money(8_000) || amount == money(7_000)),
+        "{verdict:?}"
+    );
     replicas.end().await;
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tollgate_domain::hold::{HoldAsk, Outcome, Report, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::price::{BUILT_IN, PriceBook};
+use tollgate_domain::price::{BUILT_IN, Overlay, PriceBook};
 use tollgate_ledger::counters::Counters;
 use tollgate_ledger::store::{
     AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
-    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Reach, Refused, SpendFilter, SpendRecord,
-    Store, StoreError, TagSpend,
+    DesiredAccount, Found, Manager, NewAccount, Operated, Page, PricesSet, Reach, Refused, SpendFilter,
+    SpendRecord, Store, StoreError, TagSpend,
 };
 use tollgate_proto::v1;
 use tonic::Code;
@@ -97,6 +97,10 @@ impl Operated for Gone {
     }
 
     async fn remove(&self, _: AccountName, _: Manager) -> Result<Result<bool, Refused>, StoreError> {
+        gone()
+    }
+
+    async fn set_prices(&self, _: Manager, _: Overlay) -> Result<PricesSet, StoreError> {
         gone()
     }
 

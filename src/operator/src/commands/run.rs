@@ -22,7 +22,7 @@ pub(crate) struct Run {
     /// What the release is called; the names of its own Secrets begin with it.
     #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE", value_name = "NAME", default_value = "tollgate")]
     release: String,
-    /// Where, besides, organizations, teams, users and budgets count.
+    /// Where, besides, organizations, teams, users, budgets and price books count.
     #[arg(
         long,
         env = "TOLLGATE_OPERATOR_PLATFORM_NAMESPACES",

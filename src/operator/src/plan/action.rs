@@ -1,9 +1,10 @@
 //! What a plan asks for.
 
 use super::{Account, Credential, ObjectName, SecretContent};
-use crate::resources::{AccountStatus, BudgetStatus, VirtualKeyStatus};
+use crate::resources::{AccountStatus, BudgetStatus, PriceBookStatus, VirtualKeyStatus};
 use std::fmt;
 use tollgate_domain::account::AccountName;
+use tollgate_domain::price::Overlay;
 use tollgate_domain::time::Timestamp;
 
 /// What is to be done, in this order, and when to look again.
@@ -24,6 +25,13 @@ pub enum Action {
     Delete(Vec<(AccountName, String)>),
     /// Apply accounts, in this order. [`Ledger::answer`](super::Ledger::answer) remembers what comes of each.
     Apply(Vec<Account>),
+    /// Let what all price books say count. [`Ledger::answer_prices`](super::Ledger::answer_prices) remembers what comes of it.
+    SetPrices {
+        /// Whose word it is: the cluster's.
+        scope: String,
+        /// What they say.
+        overlay: Overlay,
+    },
     /// Make a new key.
     Issue(Box<IssueKey>),
     /// Write what stands beside a key anew, and leave the key.
@@ -91,6 +99,8 @@ pub enum Kind {
     VirtualKey,
     /// `Budget`.
     Budget,
+    /// `PriceBook`.
+    PriceBook,
 }
 
 impl Kind {
@@ -102,6 +112,7 @@ impl Kind {
             Self::User => "User",
             Self::VirtualKey => "VirtualKey",
             Self::Budget => "Budget",
+            Self::PriceBook => "PriceBook",
         }
     }
 }
@@ -156,4 +167,6 @@ pub enum Status {
     VirtualKey(VirtualKeyStatus),
     /// Of a budget.
     Budget(BudgetStatus),
+    /// Of a price book.
+    PriceBook(PriceBookStatus),
 }

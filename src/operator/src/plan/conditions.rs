@@ -28,6 +28,10 @@ impl Word {
     pub(super) fn new(is: impl Into<Option<bool>>, reason: &str, message: impl Into<String>) -> Self {
         Self { is: is.into(), reason: reason.to_owned(), message: message.into() }
     }
+
+    fn of(problem: &Problem) -> Self {
+        Self::new(false, problem.reason, problem.message.clone())
+    }
 }
 
 /// The conditions of one object, with what they were.
@@ -70,16 +74,15 @@ impl<'a> Conditions<'a> {
 
     /// `Accepted` and `ResolvedRefs`.
     pub(super) fn judge(&mut self, verdict: &Verdict) {
-        let word = |problem: &Option<Problem>, good: Word| match problem {
-            Some(Problem { reason, message }) => Word::new(false, reason, message.clone()),
-            None => good,
-        };
-        self.add(
-            ACCEPTED,
-            word(&verdict.accepted, Word::new(true, "Accepted", "The specification is valid.")),
-        );
+        self.accept(verdict.accepted.as_ref());
         let resolved = Word::new(true, "ResolvedRefs", "Everything that it names is there and lets it.");
-        self.add(RESOLVED_REFS, word(&verdict.resolved, resolved));
+        self.add(RESOLVED_REFS, verdict.resolved.as_ref().map_or(resolved, Word::of));
+    }
+
+    /// `Accepted`.
+    pub(super) fn accept(&mut self, problem: Option<&Problem>) {
+        let accepted = Word::new(true, "Accepted", "The specification is valid.");
+        self.add(ACCEPTED, problem.map_or(accepted, Word::of));
     }
 
     /// The summary, for who waits: the first of the others that does not hold is the reason.

@@ -57,7 +57,7 @@ impl<'a> Desires<'a> {
             Kind::Organization => AccountKind::Organization,
             Kind::Team => AccountKind::Team,
             Kind::User => AccountKind::User,
-            Kind::VirtualKey | Kind::Budget => AccountKind::Key,
+            Kind::VirtualKey | Kind::Budget | Kind::PriceBook => AccountKind::Key,
         };
         Account {
             name: AccountName { kind: account_kind, scope: String::new(), id: self.id(name) },

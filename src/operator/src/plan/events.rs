@@ -37,6 +37,7 @@ fn conditions(status: &Status) -> &[Condition] {
         Status::Account(status) => &status.conditions,
         Status::VirtualKey(status) => &status.conditions,
         Status::Budget(status) => &status.conditions,
+        Status::PriceBook(status) => &status.conditions,
     }
 }
 

@@ -4,6 +4,7 @@ use super::Account;
 use std::collections::BTreeMap;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::price::Overlay;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 
@@ -18,6 +19,46 @@ pub struct Ledger {
     pub standings: BTreeMap<AccountName, Standing>,
     /// What was asked for last, and what came of it. The operator's memory: it is empty after a start, and everything is asked for anew.
     pub applied: BTreeMap<AccountName, Applied>,
+    /// What was asked of prices last. Forgotten whenever the ledger was away: it may have come back with another price book.
+    pub prices: Option<PricesAsked>,
+}
+
+/// What was asked of prices, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PricesAsked {
+    /// As it was asked for.
+    pub overlay: Overlay,
+    /// What the ledger said.
+    pub outcome: PricesOutcome,
+}
+
+/// What the ledger said of prices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PricesOutcome {
+    /// They are in force.
+    Taken,
+    /// What was in force stays so.
+    Refused {
+        /// All that is wrong.
+        faults: Vec<PriceFault>,
+        /// When it was last asked for.
+        at: Timestamp,
+        /// How often it was asked for and refused.
+        attempts: u32,
+    },
+}
+
+/// What is wrong with what a price book says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceFault {
+    /// Of which: the name of its sheet.
+    pub sheet: String,
+    /// What kind of reason.
+    pub reason: RefusalReason,
+    /// The field's path in the specification.
+    pub field: String,
+    /// A sentence.
+    pub message: String,
 }
 
 /// How an account stands.
@@ -112,7 +153,7 @@ pub enum RefusalReason {
     Invalid,
     /// Somebody else has it.
     Conflict,
-    /// It belongs to an account that does not exist.
+    /// It belongs to, or names, what does not exist.
     NotFound,
 }
 
@@ -122,6 +163,7 @@ impl Ledger {
         self.synced = false;
         self.standings.clear();
         self.applied.clear();
+        self.prices = None;
     }
 
     /// Everything has been told: this is how things stand.
@@ -134,6 +176,7 @@ impl Ledger {
     pub fn lose(&mut self, now: Timestamp) {
         self.synced = false;
         self.away_since.get_or_insert(now);
+        self.prices = None;
     }
 
     /// An account was told.
@@ -155,6 +198,19 @@ impl Ledger {
             (Err(refusal), _) => Outcome::Refused { refusal, at: now, attempts: 1 },
         };
         self.applied.insert(name, Applied { account, outcome });
+    }
+
+    /// Prices were asked for, and this is the answer.
+    pub fn answer_prices(&mut self, overlay: Overlay, answer: Result<(), Vec<PriceFault>>, now: Timestamp) {
+        let before = self.prices.take().filter(|before| before.overlay == overlay);
+        let outcome = match (answer, before.map(|before| before.outcome)) {
+            (Ok(()), _) => PricesOutcome::Taken,
+            (Err(faults), Some(PricesOutcome::Refused { attempts, .. })) => {
+                PricesOutcome::Refused { faults, at: now, attempts: attempts.saturating_add(1) }
+            }
+            (Err(faults), _) => PricesOutcome::Refused { faults, at: now, attempts: 1 },
+        };
+        self.prices = Some(PricesAsked { overlay, outcome });
     }
 
     /// An account was deleted, or there was none.

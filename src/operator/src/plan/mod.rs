@@ -14,6 +14,7 @@ mod ledger;
 mod limits;
 mod models;
 mod money;
+mod prices;
 mod program;
 mod secret;
 mod statuses;
@@ -24,7 +25,10 @@ mod world;
 
 pub use account::{Account, Credential, Limit, RateLimit};
 pub use action::{Action, Event, EventType, IssueKey, Kind, ObjectRef, Plan, Status};
-pub use ledger::{Applied, Ledger, LimitStanding, Outcome, Refusal, RefusalReason, Standing};
+pub use ledger::{
+    Applied, Ledger, LimitStanding, Outcome, PriceFault, PricesAsked, PricesOutcome, Refusal, RefusalReason,
+    Standing,
+};
 pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent};
 pub use wire::{WireError, standing_from_wire};
 pub use world::{ObjectName, SecretRefusal, Settings, World};
@@ -40,20 +44,23 @@ pub fn plan(world: &World, settings: &Settings, now: Timestamp) -> Plan {
     let verdicts = verdict::Verdicts::new(world, settings);
     let desires = desired::Desires::new(world, settings, &verdicts);
     let program = program::Programmer::new(world, settings, &desires, now).program(&verdicts);
-    let (statuses, status_due) = statuses::Statuses::new(world, settings, &program, now).write(&verdicts);
-    let wake_at = program.wake_at.into_iter().chain(status_due).min();
-    let mut actions = program.into_actions();
+    let prices = prices::Prices::new(world, settings, &verdicts, now);
+    let statuses = statuses::Statuses::new(world, settings, (&program, &prices), now);
+    let (statuses, status_due) = statuses.write(&verdicts);
+    let wake_at = program.wake_at.into_iter().chain(prices.wake_at).chain(status_due).min();
+    let mut actions: Vec<Action> = prices.action().into_iter().collect();
+    actions.extend(program.into_actions());
     actions.extend(statuses);
     Plan { actions, wake_at }
 }
 
-/// The name of an object's account. A budget has none of its own.
+/// The name of an object's account. A budget has none of its own, nor has a price book.
 fn account_of(kind: Kind, name: &ObjectName, settings: &Settings) -> AccountName {
     let kind = match kind {
         Kind::Organization => AccountKind::Organization,
         Kind::Team => AccountKind::Team,
         Kind::User => AccountKind::User,
-        Kind::VirtualKey | Kind::Budget => AccountKind::Key,
+        Kind::VirtualKey | Kind::Budget | Kind::PriceBook => AccountKind::Key,
     };
     AccountName { kind, scope: String::new(), id: desired::account_id(settings, name) }
 }

@@ -97,6 +97,12 @@ impl Subject<'_> {
     }
 }
 
+/// When what was refused so often, the last time `at` this moment, is asked for again: later and later, up to `last_ms`.
+pub(super) fn retry_at(at: Timestamp, attempts: u32, last_ms: i64) -> Timestamp {
+    let doublings = attempts.saturating_sub(1).min(16);
+    at.plus_ms(RETRY_FIRST_MS.saturating_mul(1 << doublings).min(last_ms))
+}
+
 pub(super) fn reference(kind: Kind, name: &ObjectName, meta: &ObjectMeta) -> ObjectRef {
     ObjectRef { kind, name: name.clone(), uid: meta.uid.clone().unwrap_or_default() }
 }
@@ -221,8 +227,7 @@ impl<'a> Programmer<'a> {
             RefusalReason::NotFound => RETRY_OWNERLESS_MS,
             RefusalReason::Conflict | RefusalReason::Invalid => RETRY_LAST_MS,
         };
-        let doublings = attempts.saturating_sub(1).min(16);
-        let retry_at = at.plus_ms(RETRY_FIRST_MS.saturating_mul(1 << doublings).min(last));
+        let retry_at = retry_at(*at, *attempts, last);
         if retry_at <= self.now {
             (State::Asked, None)
         } else {

@@ -3,11 +3,14 @@
 //! An object of which this plan asks something of the ledger gets no status yet: the next plan, which comes with the answer, writes it once.
 //! While the ledger is away, what is known of money stays, and after a while the conditions say that nothing newer is known.
 
+mod price_books;
+
 use super::conditions::{
     Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER, SECRET_REFUSED, Word, find,
 };
 use super::desired::{alerts, expiry};
 use super::money;
+use super::prices::Prices;
 use super::program::{Program, State, reference};
 use super::verdict::{Verdict, Verdicts, is_alive};
 use super::{
@@ -41,6 +44,7 @@ pub(super) struct Statuses<'a> {
     world: &'a World,
     settings: &'a Settings,
     program: &'a Program,
+    prices: &'a Prices,
     now: Timestamp,
     reach: Reach,
     events: Vec<Action>,
@@ -59,7 +63,7 @@ impl<'a> Statuses<'a> {
     pub(super) fn new(
         world: &'a World,
         settings: &'a Settings,
-        program: &'a Program,
+        (program, prices): (&'a Program, &'a Prices),
         now: Timestamp,
     ) -> Self {
         let told_at = world.ledger.away_since.map(|since| since.plus_ms(GRACE_MS));
@@ -69,7 +73,7 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        Self { world, settings, program, now, reach, events: vec![], statuses: vec![], wake_at }
+        Self { world, settings, program, prices, now, reach, events: vec![], statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -94,6 +98,9 @@ impl<'a> Statuses<'a> {
         }
         for (name, one) in &world.budgets {
             self.budget(name, one, verdicts.budgets.get(name));
+        }
+        for (name, one) in &world.price_books {
+            self.price_book(name, one, verdicts.price_books.get(name));
         }
         self.events.extend(self.statuses);
         (self.events, self.wake_at)

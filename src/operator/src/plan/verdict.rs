@@ -58,6 +58,7 @@ pub(super) struct Verdicts<'a> {
     pub(super) users: BTreeMap<&'a ObjectName, Verdict>,
     pub(super) virtual_keys: BTreeMap<&'a ObjectName, Verdict>,
     pub(super) budgets: BTreeMap<&'a ObjectName, Verdict>,
+    pub(super) price_books: BTreeMap<&'a ObjectName, Verdict>,
 }
 
 /// Whether nobody deletes it.
@@ -78,8 +79,9 @@ impl<'a> Verdicts<'a> {
             users: BTreeMap::new(),
             virtual_keys: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            price_books: BTreeMap::new(),
         };
-        let Self { organizations, teams, users, virtual_keys, budgets } = &mut verdicts;
+        let Self { organizations, teams, users, virtual_keys, budgets, price_books } = &mut verdicts;
         organizations
             .extend(world.organizations.iter().map(|(name, one)| (name, organization(name, one, settings))));
         let chain = Chain { world, settings, organizations };
@@ -87,6 +89,8 @@ impl<'a> Verdicts<'a> {
         users.extend(world.users.iter().map(|(name, one)| (name, chain.user(name, one))));
         *virtual_keys = keys(world, teams, users);
         budgets.extend(world.budgets.iter().map(|(name, one)| (name, budget(name, one, world, settings))));
+        let price_book = |name| Verdict::new(not_listed(name, Kind::PriceBook, settings), None, None);
+        price_books.extend(world.price_books.keys().map(|name| (name, price_book(name))));
         verdicts
     }
 }

@@ -1,6 +1,8 @@
 //! Accounts into messages for the ledger, and its messages into what is known of it: the one place that knows both.
 
-use super::{Account, Credential, Limit, LimitStanding, RateLimit, Refusal, RefusalReason, Standing};
+use super::{
+    Account, Credential, Limit, LimitStanding, PriceFault, RateLimit, Refusal, RefusalReason, Standing,
+};
 use tollgate_domain::account::AccountName;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
@@ -147,5 +149,19 @@ impl TryFrom<v1::Refusal> for Refusal {
             v1::RefusalReason::Unspecified => return Err(WireError),
         };
         Ok(Self { reason, field: refusal.field, message: refusal.message })
+    }
+}
+
+impl TryFrom<v1::PriceFault> for PriceFault {
+    type Error = WireError;
+
+    fn try_from(fault: v1::PriceFault) -> Result<Self, WireError> {
+        let reason = match fault.reason() {
+            v1::PriceFaultReason::Invalid => RefusalReason::Invalid,
+            v1::PriceFaultReason::Conflict => RefusalReason::Conflict,
+            v1::PriceFaultReason::NotFound => RefusalReason::NotFound,
+            v1::PriceFaultReason::Unspecified => return Err(WireError),
+        };
+        Ok(Self { sheet: fault.sheet, reason, field: fault.field, message: fault.message })
     }
 }

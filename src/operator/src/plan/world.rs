@@ -1,7 +1,7 @@
 //! The snapshot that a plan is made from.
 
 use super::{KeySecret, Ledger};
-use crate::resources::{Budget, Organization, Team, User, VirtualKey};
+use crate::resources::{Budget, Organization, PriceBook, Team, User, VirtualKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub struct World {
     pub virtual_keys: BTreeMap<ObjectName, Arc<VirtualKey>>,
     /// Every budget.
     pub budgets: BTreeMap<ObjectName, Arc<Budget>>,
+    /// Every price book.
+    pub price_books: BTreeMap<ObjectName, Arc<PriceBook>>,
     /// The labels of every namespace.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets that hold keys, and those that are in the way of one.
@@ -75,7 +77,7 @@ pub struct Settings {
     pub cluster: String,
     /// Where the installation is.
     pub release_namespace: String,
-    /// Where, besides, organizations, teams, users and budgets count.
+    /// Where, besides, organizations, teams, users, budgets and price books count.
     pub platform_namespaces: BTreeSet<String>,
     /// Where requests go, unless a key says another place: without a path of any API.
     pub base_url: String,

@@ -1,13 +1,13 @@
 //! The definitions of all custom resources, as the API server takes them.
 
-use super::{Budget, Organization, Team, User, VirtualKey};
+use super::{Budget, Organization, PriceBook, Team, User, VirtualKey};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use kube::core::Rule;
 
 /// Every definition, in the order of their names.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![Budget::crd(), Organization::crd(), Team::crd(), User::crd(), VirtualKey::crd()]
+    vec![Budget::crd(), Organization::crd(), PriceBook::crd(), Team::crd(), User::crd(), VirtualKey::crd()]
 }
 
 /// Each definition as a document of YAML, by the name of its file.

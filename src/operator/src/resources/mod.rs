@@ -13,6 +13,7 @@ mod definitions;
 mod limit;
 mod models;
 mod organization;
+mod price_book;
 mod rates;
 mod status;
 mod tags;
@@ -25,6 +26,10 @@ pub use budget::{Alert, Budget, BudgetSpec, BudgetStatus, Mode, TargetKind, Targ
 pub use definitions::{definitions, definitions_yaml};
 pub use limit::{Limit, Period};
 pub use organization::{Organization, OrganizationSpec};
+pub use price_book::{
+    ModelAlias, ModelMode, PriceBook, PriceBookSpec, PriceBookStatus, PriceDiscount, PricedModel,
+    ProviderName, TokenPrices,
+};
 pub use rates::Rates;
 pub use status::{AccountStatus, LimitStatus, Spending};
 pub use team::{Extra, PerKey, Team, TeamSpec};

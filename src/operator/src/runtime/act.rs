@@ -6,10 +6,10 @@ use super::mirror::{Change, Versioned};
 use super::watch::Seen;
 use crate::clock;
 use crate::plan::{
-    Account, Action, Event, EventType, IssueKey, KeySecret, Kind, ObjectName, ObjectRef, Refusal,
+    Account, Action, Event, EventType, IssueKey, KeySecret, Kind, ObjectName, ObjectRef, PriceFault, Refusal,
     SecretContent, Status, WireError,
 };
-use crate::resources::{Budget, FINALIZER, Organization, Team, User, VirtualKey};
+use crate::resources::{Budget, FINALIZER, Organization, PriceBook, Team, User, VirtualKey};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::api::events::v1::Event as PublishedEvent;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::key::{VirtualKey as Key, masked};
+use tollgate_domain::price::{BookError, Overlay};
 use tollgate_proto::v1;
 
 /// Who wrote a field, to the API server.
@@ -49,6 +50,12 @@ pub(super) enum Failure {
     Random(getrandom::Error),
 }
 
+impl From<BookError> for Failure {
+    fn from(_: BookError) -> Self {
+        Self::Answer
+    }
+}
+
 impl From<WireError> for Failure {
     fn from(_: WireError) -> Self {
         Self::Answer
@@ -72,6 +79,8 @@ pub(super) enum Effect {
     Deleted(AccountName),
     /// The ledger would not delete an account.
     NotDeleted(AccountName, Refusal),
+    /// The ledger said this about the prices that it was asked for.
+    Prices(Box<Overlay>, Result<(), Vec<PriceFault>>),
     /// A Secret of somebody else is in the way.
     Conflict(ObjectName),
     /// The API server does not take a Secret, and says why.
@@ -130,6 +139,7 @@ impl Actor {
             Action::RemoveFinalizer(object) => self.set_finalizers(&object, json!([]), effects).await,
             Action::Apply(accounts) => self.apply(accounts, effects).await,
             Action::Delete(accounts) => self.delete(accounts, effects).await,
+            Action::SetPrices { scope, overlay } => self.set_prices(scope, overlay, effects).await,
             Action::Issue(issue) => self.issue(*issue, effects).await,
             Action::Rewrite { key, secret, digest, content } => {
                 self.rewrite(&key, &secret, &digest, &content, effects).await
@@ -161,6 +171,7 @@ impl Actor {
             Status::Account(status) => json!(status),
             Status::VirtualKey(status) => json!(status),
             Status::Budget(status) => json!(status),
+            Status::PriceBook(status) => json!(status),
         };
         let patch = json!({ "metadata": { "uid": object.uid }, "status": status });
         self.patch(object, patch, Part::Status, effects).await
@@ -183,6 +194,7 @@ impl Actor {
                 Change::VirtualKeys(self.patch_kind::<VirtualKey>(object, patch, part).await?)
             }
             Kind::Budget => Change::Budgets(self.patch_kind::<Budget>(object, patch, part).await?),
+            Kind::PriceBook => Change::PriceBooks(self.patch_kind::<PriceBook>(object, patch, part).await?),
         };
         effects.push(Effect::Change(change));
         Ok(())
@@ -257,6 +269,25 @@ impl Actor {
                 });
             }
         }
+        Ok(())
+    }
+
+    async fn set_prices(
+        &self,
+        scope: String,
+        overlay: Overlay,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Failure> {
+        use v1::set_prices_response::Outcome::{Refused, Taken};
+        let answer = match self.ledger.set_prices(scope, overlay.to_text()?).await? {
+            Some(Taken(_)) => Ok(()),
+            Some(Refused(refused)) => {
+                let faults = refused.faults.into_iter().map(PriceFault::try_from);
+                Err(faults.collect::<Result<_, _>>()?)
+            }
+            None => return Err(Failure::Answer),
+        };
+        effects.push(Effect::Prices(Box::new(overlay), answer));
         Ok(())
     }
 
@@ -441,6 +472,7 @@ fn describe(action: &Action) -> String {
         Action::RemoveFinalizer(object) => format!("the end of {} {}", object.kind, object.name),
         Action::Apply(accounts) => format!("{} accounts", accounts.len()),
         Action::Delete(accounts) => format!("the deletion of {} accounts", accounts.len()),
+        Action::SetPrices { overlay, .. } => format!("the prices of {} price books", overlay.sheets.len()),
         Action::Issue(issue) => format!("a key for VirtualKey {}", issue.key.name),
         Action::Rewrite { secret, .. } => format!("Secret {secret}"),
         Action::DeleteSecret { secret, .. } => format!("the deletion of Secret {secret}"),

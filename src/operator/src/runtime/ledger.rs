@@ -126,6 +126,19 @@ impl Ledger {
         Ok(self.client()?.delete(soon(request)).await?.into_inner().outcomes)
     }
 
+    /// Lets prices count, all of `overlay`, as the word of `scope`. Gives what the ledger says of it.
+    ///
+    /// # Errors
+    /// [`Away`]: they may count.
+    pub async fn set_prices(
+        &self,
+        scope: String,
+        overlay: String,
+    ) -> Result<Option<v1::set_prices_response::Outcome>, Away> {
+        let request = v1::SetPricesRequest { managed_by: MANAGED_BY.to_owned(), owner_scope: scope, overlay };
+        Ok(self.client()?.set_prices(soon(request)).await?.into_inner().outcome)
+    }
+
     /// Tells `told` of everything that changes, from the very beginning, until nobody listens any more.
     pub async fn follow(self, told: mpsc::Sender<News>) {
         let mut cursor = Vec::new();

@@ -6,7 +6,7 @@
 use super::ledger::News;
 use super::watch::Seen;
 use crate::plan::{KeySecret, Kind, ObjectName, SecretRefusal, World, standing_from_wire};
-use crate::resources::{Budget, Organization, Team, User, VirtualKey};
+use crate::resources::{Budget, Organization, PriceBook, Team, User, VirtualKey};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,8 @@ pub(super) enum Change {
     VirtualKeys(Seen<Versioned<Arc<VirtualKey>>>),
     /// Of budgets.
     Budgets(Seen<Versioned<Arc<Budget>>>),
+    /// Of price books.
+    PriceBooks(Seen<Versioned<Arc<PriceBook>>>),
     /// Of namespaces.
     Namespaces(Seen<Versioned<BTreeMap<String, String>>>),
     /// Of the Secrets of keys.
@@ -84,12 +86,13 @@ enum Listed {
     Secrets,
 }
 
-const LISTED: [Listed; 7] = [
+const LISTED: [Listed; 8] = [
     Listed::Kind(Kind::Organization),
     Listed::Kind(Kind::Team),
     Listed::Kind(Kind::User),
     Listed::Kind(Kind::VirtualKey),
     Listed::Kind(Kind::Budget),
+    Listed::Kind(Kind::PriceBook),
     Listed::Namespaces,
     Listed::Secrets,
 ];
@@ -180,6 +183,9 @@ impl Mirror {
                 self.see(Listed::Kind(Kind::VirtualKey), seen, |world| &mut world.virtual_keys)
             }
             Change::Budgets(seen) => self.see(Listed::Kind(Kind::Budget), seen, |world| &mut world.budgets),
+            Change::PriceBooks(seen) => {
+                self.see(Listed::Kind(Kind::PriceBook), seen, |world| &mut world.price_books)
+            }
             Change::Secrets(seen) => {
                 if let Seen::Is(Versioned { name, .. }) = &seen {
                     self.world.refused_secrets.remove(name);
@@ -315,6 +321,7 @@ mod tests {
             Change::Users(Seen::All(Vec::new())),
             Change::VirtualKeys(Seen::All(Vec::new())),
             Change::Budgets(Seen::All(Vec::new())),
+            Change::PriceBooks(Seen::All(Vec::new())),
             Change::Namespaces(Seen::All(Vec::new())),
             Change::Secrets(Seen::All(Vec::new())),
         ];

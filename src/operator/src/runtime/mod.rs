@@ -16,7 +16,7 @@ pub use ledger::{Ledger, Pass};
 
 use crate::clock;
 use crate::plan::{self, ObjectName, Settings};
-use crate::resources::{Budget, Organization, Team, User, VirtualKey};
+use crate::resources::{Budget, Organization, PriceBook, Team, User, VirtualKey};
 use act::{Actor, Effect};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::runtime::watcher;
@@ -114,6 +114,7 @@ impl Operator {
         follow!(User, Change::Users);
         follow!(VirtualKey, Change::VirtualKeys);
         follow!(Budget, Change::Budgets);
+        follow!(PriceBook, Change::PriceBooks);
         watches.spawn(watch::follow(
             Api::<Namespace>::all(self.client.clone()),
             watcher::Config::default(),
@@ -271,6 +272,10 @@ impl Work {
             }
             Effect::Deleted(name) => {
                 self.mirror.ledger_mut().answer_deleted(&name);
+                self.want();
+            }
+            Effect::Prices(overlay, answer) => {
+                self.mirror.ledger_mut().answer_prices(*overlay, answer, now);
                 self.want();
             }
             Effect::NotDeleted(name, refusal) => {

@@ -12,13 +12,14 @@ use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::key::{VirtualKey as Key, masked};
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::price::{Overlay, PriceBook, SheetErrorKind, SheetFault};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 use tollgate_operator::plan::{
     Account, Action, Credential, Event, IssueKey, KeySecret, Kind, LimitStanding, ObjectName, ObjectRef,
-    Plan, Refusal, RefusalReason, SecretRefusal, Settings, Standing, Status, World, plan,
+    Plan, PriceFault, Refusal, RefusalReason, SecretRefusal, Settings, Standing, Status, World, plan,
 };
-use tollgate_operator::resources::{BudgetStatus, VirtualKeyStatus};
+use tollgate_operator::resources::{BudgetStatus, PriceBookStatus, VirtualKeyStatus};
 
 /// 2026-12-01T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::new(1_796_083_200_000);
@@ -33,6 +34,13 @@ pub(crate) struct Held {
     pub(crate) posted: Nanodollars,
 }
 
+/// What the model's ledger was started with.
+const BOOK: &str = r#"{"format": "tollgate-price-book/1", "models": [
+    {"name": "claude-x", "provider": "anthropic", "mode": "chat", "aliases": ["x"], "context_window": 1000, "max_output": 100,
+     "rates": [{"tier": "standard", "above": 0, "input": "2", "output": "8"}]},
+    {"name": "plain", "provider": "openai", "mode": "chat", "context_window": 1000, "max_output": 100,
+     "rates": [{"tier": "standard", "above": 0, "input": "1", "output": "4"}]}]}"#;
+
 /// Everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -41,6 +49,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Timestamp,
     pub(crate) secrets: BTreeMap<ObjectName, Secret>,
     pub(crate) ledger: BTreeMap<AccountName, Held>,
+    /// What lies over the book, by scope.
+    pub(crate) overlays: BTreeMap<String, Overlay>,
     pub(crate) events: Vec<Event>,
     pub(crate) carried_out: Vec<Action>,
     /// Why no Secret is taken, if none is.
@@ -79,6 +89,7 @@ impl Cluster {
             now: START,
             secrets: BTreeMap::new(),
             ledger: BTreeMap::new(),
+            overlays: BTreeMap::new(),
             events: vec![],
             carried_out: vec![],
             no_secrets: None,
@@ -118,6 +129,7 @@ impl Cluster {
                 "User" => self.put(value, |world| &mut world.users),
                 "VirtualKey" => self.put(value, |world| &mut world.virtual_keys),
                 "Budget" => self.put(value, |world| &mut world.budgets),
+                "PriceBook" => self.put(value, |world| &mut world.price_books),
                 other => panic!("{other}"),
             }
         }
@@ -177,6 +189,7 @@ impl Cluster {
             Kind::User => drop(world.users.remove(name)),
             Kind::VirtualKey => drop(world.virtual_keys.remove(name)),
             Kind::Budget => drop(world.budgets.remove(name)),
+            Kind::PriceBook => drop(world.price_books.remove(name)),
         }
     }
 
@@ -188,6 +201,7 @@ impl Cluster {
             Kind::User => &mut Arc::make_mut(world.users.get_mut(name)?).metadata,
             Kind::VirtualKey => &mut Arc::make_mut(world.virtual_keys.get_mut(name)?).metadata,
             Kind::Budget => &mut Arc::make_mut(world.budgets.get_mut(name)?).metadata,
+            Kind::PriceBook => &mut Arc::make_mut(world.price_books.get_mut(name)?).metadata,
         })
     }
 
@@ -256,6 +270,7 @@ impl Cluster {
                 let _ = self.apply_account(account);
             }),
             Action::Delete(accounts) => accounts.iter().for_each(|(name, _)| self.delete_account(name)),
+            Action::SetPrices { scope, overlay } => self.set_prices(&scope, overlay),
             Action::Issue(issue) => self.issue(&issue),
             Action::Rewrite { secret, .. } if self.no_secrets.is_some() => self.refuse_secret(secret),
             Action::Rewrite { key, secret, digest, content } => {
@@ -316,6 +331,9 @@ impl Cluster {
             (Kind::Budget, Status::Budget(status)) => {
                 Arc::make_mut(world.budgets.get_mut(&of.name).unwrap()).status = written(&status);
             }
+            (Kind::PriceBook, Status::PriceBook(status)) => {
+                Arc::make_mut(world.price_books.get_mut(&of.name).unwrap()).status = written(&status);
+            }
             (kind, status) => panic!("{kind}: {status:?}"),
         }
     }
@@ -343,6 +361,27 @@ impl Cluster {
         }
         let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
         self.put_secret(&issue.secret, secret);
+    }
+
+    /// All of it, or nothing.
+    fn set_prices(&mut self, scope: &str, overlay: Overlay) {
+        let answer = match self.priced(scope, Some(&overlay)) {
+            Ok(_) if overlay.sheets.is_empty() => Ok(drop(self.overlays.remove(scope))),
+            Ok(_) => Ok(drop(self.overlays.insert(scope.to_owned(), overlay.clone()))),
+            Err(faults) => Err(faults.into_iter().map(price_fault).collect()),
+        };
+        self.world.ledger.answer_prices(overlay, answer, self.now);
+    }
+
+    fn priced(&self, scope: &str, overlay: Option<&Overlay>) -> Result<PriceBook, Vec<SheetFault>> {
+        let others = self.overlays.iter().filter(|(of, _)| overlay.is_none() || *of != scope);
+        let all = others.map(|(_, overlay)| overlay).chain(overlay);
+        PriceBook::parse(BOOK).unwrap().under(all.flat_map(|overlay| &overlay.sheets))
+    }
+
+    /// The prices that are in force.
+    pub(crate) fn prices(&self) -> PriceBook {
+        self.priced("", None).unwrap()
     }
 
     fn apply_account(&mut self, account: Account) -> Result<u64, Refusal> {
@@ -513,10 +552,23 @@ impl Cluster {
         self.world.budgets[&name(object)].status.clone().unwrap_or_default()
     }
 
+    pub(crate) fn price_book_status(&self, object: &str) -> PriceBookStatus {
+        self.world.price_books[&name(object)].status.clone().unwrap_or_default()
+    }
+
     /// How often an event of this reason was published.
     pub(crate) fn heard(&self, reason: &str) -> usize {
         self.events.iter().filter(|event| event.reason == reason).count()
     }
+}
+
+fn price_fault(fault: SheetFault) -> PriceFault {
+    let reason = match fault.error.kind() {
+        SheetErrorKind::Unknown => RefusalReason::NotFound,
+        SheetErrorKind::Conflict => RefusalReason::Conflict,
+        SheetErrorKind::Invalid => RefusalReason::Invalid,
+    };
+    PriceFault { sheet: fault.sheet, reason, field: fault.field, message: fault.error.to_string() }
 }
 
 /// What comes back from an API server is what was sent there as JSON.
@@ -554,5 +606,6 @@ has_status!(
     tollgate_operator::resources::Team,
     tollgate_operator::resources::User,
     tollgate_operator::resources::VirtualKey,
-    tollgate_operator::resources::Budget
+    tollgate_operator::resources::Budget,
+    tollgate_operator::resources::PriceBook
 );

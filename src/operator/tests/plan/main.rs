@@ -3,6 +3,7 @@
 mod cluster;
 mod keys;
 mod limits;
+mod prices;
 mod properties;
 mod references;
 mod scenarios;

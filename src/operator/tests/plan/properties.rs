@@ -1,8 +1,9 @@
 //! Worlds by chance: whatever people write, delete and write again, in whatever order, and whatever part of a plan is carried out in whatever
 //! order, it comes to rest, and rest means the same.
 
-use crate::cluster::{Cluster, HOUR_MS, name};
+use crate::cluster::{Cluster, HOUR_MS, condition, name};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
 use tollgate_operator::plan::Kind;
 
@@ -29,6 +30,11 @@ enum Step {
         namespace: u8,
         target: u8,
         amount: u16,
+    },
+    PriceBook {
+        namespace: u8,
+        number: u8,
+        says: u8,
     },
     Delete {
         kind: u8,
@@ -68,7 +74,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (0..3_u8, 0..3_u8, 0..3_u8, any::<bool>(), any::<bool>())
             .prop_map(|(namespace, number, team, named, rotates)| Step::VirtualKey { namespace, number, team, named, rotates }),
         2 => (0..3_u8, 0..6_u8, any::<u16>()).prop_map(|(namespace, target, amount)| Step::Budget { namespace, target, amount }),
-        2 => (0..4_u8, 0..3_u8, 0..3_u8).prop_map(|(kind, namespace, number)| Step::Delete { kind, namespace, number }),
+        3 => (0..3_u8, 0..3_u8, 0..6_u8).prop_map(|(namespace, number, says)| Step::PriceBook { namespace, number, says }),
+        2 => (0..5_u8, 0..3_u8, 0..3_u8).prop_map(|(kind, namespace, number)| Step::Delete { kind, namespace, number }),
         1 => (0..3_u8, 0..3_u8).prop_map(|(namespace, number)| Step::DeleteSecret { namespace, number }),
         1 => (0..3_u8, any::<bool>()).prop_map(|(namespace, on)| Step::Label { namespace, on }),
         1 => any::<bool>().prop_map(Step::LedgerAway),
@@ -120,6 +127,20 @@ fn manifest(step: &Step) -> Option<String> {
                 namespace(*at),
             )
         }
+        Step::PriceBook { namespace: at, number, says } => {
+            let says = [
+                r#"discounts: [{provider: anthropic, percent: "10"}]"#,
+                r#"discounts: [{provider: anthropic, percent: "20"}]"#,
+                r#"discounts: [{model: fast, percent: "5"}]"#,
+                "aliases: [{alias: fast, model: plain}]",
+                "aliases: [{alias: fast, model: x}]",
+                r#"models: [{name: openai/plain, prices: [{input: "1", output: "1"}]}]"#,
+            ][usize::from(*says)];
+            format!(
+                "kind: PriceBook\nmetadata: {{name: prices{number}, namespace: {}}}\nspec: {{{says}}}\n",
+                namespace(*at)
+            )
+        }
         _ => return None,
     })
 }
@@ -134,6 +155,7 @@ fn take(cluster: &mut Cluster, step: &Step) {
             let (kind, object) = match kind {
                 0 => (Kind::Organization, "org".to_owned()),
                 1 => (Kind::Team, "team".to_owned()),
+                2 => (Kind::PriceBook, format!("prices{number}")),
                 _ => (Kind::VirtualKey, format!("key{number}")),
             };
             cluster.delete(kind, &format!("{}/{object}", namespace(*at)));
@@ -150,6 +172,7 @@ fn take(cluster: &mut Cluster, step: &Step) {
         Step::LedgerAway(false) => cluster.world.ledger.sync(),
         Step::LedgerLost => {
             cluster.ledger.clear();
+            cluster.overlays.clear();
             cluster.hear_everything();
         }
         Step::Restart => cluster.restart_operator(),
@@ -187,6 +210,7 @@ fn check(cluster: &Cluster) {
             None => assert!(works.is_empty()),
         }
     }
+    check_prices(cluster);
     for (account, held) in cluster.ledger.iter().filter(|(_, held)| !held.deleted) {
         if account.kind == AccountKind::Key {
             let object = account.id.strip_prefix("kubernetes/").unwrap();
@@ -194,6 +218,29 @@ fn check(cluster: &Cluster) {
             assert!(!held.account.credentials.is_empty());
         }
     }
+}
+
+/// Where every price book that counts is ready, the ledger goes by all of them; where one is not, one of them has a fault.
+fn check_prices(cluster: &Cluster) {
+    let mut sheets = BTreeSet::new();
+    let mut faulty = 0;
+    let mut waiting = 0;
+    for (object, book) in &cluster.world.price_books {
+        let conditions = &book.status.as_ref().unwrap().conditions;
+        match condition(conditions, "Ready").as_str() {
+            "True Ready" => drop(sheets.insert(format!("PriceBook {object}"))),
+            "False NamespaceNotListed" => assert!(!cluster.settings.is_platform(&object.namespace)),
+            "False OthersRefused" => waiting += 1,
+            _ => faulty += 1,
+        }
+    }
+    if faulty > 0 {
+        assert!(sheets.is_empty(), "all or nothing");
+        return;
+    }
+    assert_eq!(waiting, 0, "for nobody");
+    let in_force = cluster.overlays.values().flat_map(|overlay| &overlay.sheets);
+    assert_eq!(in_force.map(|sheet| sheet.name.clone()).collect::<BTreeSet<_>>(), sheets);
 }
 
 proptest! {
@@ -213,10 +260,12 @@ proptest! {
         // And is the same to an operator that knows nothing.
         let (ledger, secrets) = (format!("{:?}", cluster.ledger), cluster.secrets.clone());
         let events = cluster.events.len();
+        let overlays = cluster.overlays.clone();
         cluster.restart_operator();
         cluster.settle();
         prop_assert_eq!(format!("{:?}", cluster.ledger), ledger);
         prop_assert_eq!(&cluster.secrets, &secrets);
+        prop_assert_eq!(&cluster.overlays, &overlays);
         prop_assert_eq!(cluster.events.len(), events);
     }
 }

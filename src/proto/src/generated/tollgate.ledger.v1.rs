@@ -1173,6 +1173,126 @@ pub mod ledger_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// What an operator says of prices, over the price book that the ledger was started with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetPricesRequest {
+    /// As in ApplyRequest.
+    #[prost(string, tag = "1")]
+    pub managed_by: ::prost::alloc::string::String,
+    /// Which of its words this is: another one stands beside it. Of `kubernetes`, the cluster.
+    #[prost(string, tag = "2")]
+    pub owner_scope: ::prost::alloc::string::String,
+    /// JSON of the format `tollgate-price-overlay/1`: all that counts from now on. Without sheets, nothing does.
+    #[prost(string, tag = "3")]
+    pub overlay: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetPricesResponse {
+    /// Names the price book that is in force now.
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    #[prost(oneof = "set_prices_response::Outcome", tags = "1, 2")]
+    pub outcome: ::core::option::Option<set_prices_response::Outcome>,
+}
+/// Nested message and enum types in `SetPricesResponse`.
+pub mod set_prices_response {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Taken {
+        #[prost(enumeration = "super::SetPricesResult", tag = "1")]
+        pub result: i32,
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Refused {
+        /// All that is wrong. Nothing was changed.
+        #[prost(message, repeated, tag = "1")]
+        pub faults: ::prost::alloc::vec::Vec<super::PriceFault>,
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "1")]
+        Taken(Taken),
+        #[prost(message, tag = "2")]
+        Refused(Refused),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PriceFault {
+    /// The name of the sheet that is to blame.
+    #[prost(string, tag = "1")]
+    pub sheet: ::prost::alloc::string::String,
+    #[prost(enumeration = "PriceFaultReason", tag = "2")]
+    pub reason: i32,
+    /// The path in the sheet, such as `discounts\[0\].model`.
+    #[prost(string, tag = "3")]
+    pub field: ::prost::alloc::string::String,
+    /// A sentence, without the field.
+    #[prost(string, tag = "4")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SetPricesResult {
+    Unspecified = 0,
+    Changed = 1,
+    Unchanged = 2,
+}
+impl SetPricesResult {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SET_PRICES_RESULT_UNSPECIFIED",
+            Self::Changed => "SET_PRICES_RESULT_CHANGED",
+            Self::Unchanged => "SET_PRICES_RESULT_UNCHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SET_PRICES_RESULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "SET_PRICES_RESULT_CHANGED" => Some(Self::Changed),
+            "SET_PRICES_RESULT_UNCHANGED" => Some(Self::Unchanged),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PriceFaultReason {
+    Unspecified = 0,
+    /// The field holds what can never be.
+    Invalid = 1,
+    /// The price book, or another sheet, says something else.
+    Conflict = 2,
+    /// It names what does not exist.
+    NotFound = 3,
+}
+impl PriceFaultReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PRICE_FAULT_REASON_UNSPECIFIED",
+            Self::Invalid => "PRICE_FAULT_REASON_INVALID",
+            Self::Conflict => "PRICE_FAULT_REASON_CONFLICT",
+            Self::NotFound => "PRICE_FAULT_REASON_NOT_FOUND",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PRICE_FAULT_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "PRICE_FAULT_REASON_INVALID" => Some(Self::Invalid),
+            "PRICE_FAULT_REASON_CONFLICT" => Some(Self::Conflict),
+            "PRICE_FAULT_REASON_NOT_FOUND" => Some(Self::NotFound),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountName {
     /// Organization, team, user, key or tag.
@@ -1842,6 +1962,32 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "Changes"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Lets own prices, discounts and aliases count instead of those that were said before: all of them, or nothing. Saying the same again changes
+        /// nothing. UNAVAILABLE: they may count.
+        pub async fn set_prices(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetPricesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPricesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tollgate.ledger.v1.Admin/SetPrices",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "SetPrices"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Parts of limits that were spent, since a cursor, in the order of their recording.
         pub async fn crossings(
             &mut self,
@@ -1908,6 +2054,15 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ChangesRequest>,
         ) -> std::result::Result<tonic::Response<Self::ChangesStream>, tonic::Status>;
+        /// Lets own prices, discounts and aliases count instead of those that were said before: all of them, or nothing. Saying the same again changes
+        /// nothing. UNAVAILABLE: they may count.
+        async fn set_prices(
+            &self,
+            request: tonic::Request<super::SetPricesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetPricesResponse>,
+            tonic::Status,
+        >;
         /// Parts of limits that were spent, since a cursor, in the order of their recording.
         async fn crossings(
             &self,
@@ -2124,6 +2279,49 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tollgate.ledger.v1.Admin/SetPrices" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetPricesSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::SetPricesRequest>
+                    for SetPricesSvc<T> {
+                        type Response = super::SetPricesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetPricesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_prices(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetPricesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -7,6 +7,7 @@ use super::balance::{Balance, select_balance};
 use super::code::{corrupt, fixed, unpack_ids};
 use super::journal::{Line, select_line};
 use super::meta;
+use super::overlays;
 use crate::store::sql::{self, Row, Sql, SqlError, values};
 use holds::{Accounts, Stories};
 use std::collections::HashMap;
@@ -323,6 +324,9 @@ fn check_prices(db: &dyn Sql, report: &mut Audit) -> sql::Result<()> {
         if !PriceBook::parse(row.text(1)?).is_ok_and(|book| book.revision() == revision) {
             report.fault(format!("price_book {}: it was altered", row.int(0)?));
         }
+    }
+    if !overlays::is_true(db)? {
+        report.fault("price_overlay: the present price book is not what comes of it".to_owned());
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod locking;
 mod memory;
 mod meta;
 mod moments;
+mod overlays;
 mod past;
 #[cfg(test)]
 pub(crate) mod plans;
@@ -48,8 +49,8 @@ use super::clock_check::ClockError;
 use super::sql::{self, Sql, SqlError};
 use super::{
     AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
-    DesiredAccount, Found, Manager, NewAccount, Operated, Page, Reach, Refused, SpendFilter, SpendRecord,
-    Store, StoreError, TagSpend,
+    DesiredAccount, Found, Manager, NewAccount, Operated, Page, PricesSet, Reach, Refused, SpendFilter,
+    SpendRecord, Store, StoreError, TagSpend,
 };
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -67,7 +68,7 @@ use tollgate_domain::hold::{HoldAsk, Outcome, Report as News, Verdict};
 use tollgate_domain::ids::{HoldId, KeyDigest};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::Exhausted;
-use tollgate_domain::price::PriceBook;
+use tollgate_domain::price::{Overlay, PriceBook};
 use tollgate_domain::time::Timestamp;
 use worker::Trouble;
 
@@ -270,6 +271,10 @@ impl Store for BooksStore {
         self.trouble.get()
     }
 
+    fn prices_held_back(&self) -> Option<String> {
+        self.prices.held_back()
+    }
+
     fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }
@@ -360,6 +365,13 @@ impl Operated for BooksStore {
         manager: Manager,
     ) -> Result<Result<bool, Refused>, StoreError> {
         self.writer.run_undoable(move |books| books.remove_account(&account, &manager)).await
+    }
+
+    async fn set_prices(&self, manager: Manager, overlay: Overlay) -> Result<PricesSet, StoreError> {
+        let set = self.writer.run_undoable(move |books| books.set_overlay(&manager, &overlay)).await?;
+        // Whoever is told that they are in force finds them so.
+        self.writer.run_alone(|books| books.take_prices()).await?;
+        Ok(set)
     }
 
     async fn changes(&self, since: Option<Cursor>, at_most: u32) -> Result<Changes, StoreError> {

@@ -3,9 +3,12 @@
 //! A ledger that is alone has the book that it was started with. Where there are several, they must agree: the present one stands in
 //! the database. A ledger that starts with a book that nobody has seen yet makes that the present one, and the others take it
 //! with their next transaction; one that starts with a former book takes the present one.
+//!
+//! What operators say of prices lies over the book (`overlays.rs`), so the present book is the one that comes of both.
 
 use super::code::corrupt;
 use super::meta;
+use super::overlays;
 use crate::store::sql::{self, Sql, values};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,35 +22,40 @@ pub(crate) struct Prices(Arc<RwLock<Shelf>>);
 struct Shelf {
     present: Arc<PriceBook>,
     former: HashMap<u64, Arc<PriceBook>>,
+    /// Why the newest book is not in force.
+    held_back: Option<String>,
 }
 
 impl Prices {
     /// Keeps the text of the book, and learns which is the present one.
     pub(super) fn begin(db: &dyn Sql, book: &Arc<PriceBook>) -> sql::Result<Self> {
-        let known = stored(db, book.revision())?.is_some();
-        if !known {
-            db.execute(
-                "INSERT INTO price_book (revision, text) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-                &values![book.revision().cast_signed(), book.source()],
-            )?;
-        }
+        let known = keep(db, book)?;
         let prices = Self::new(book.clone());
-        if known && db.is_shared() && present_revision(db)?.is_some() {
-            prices.renew(db)?;
-        } else {
-            meta::set(db, PRICE_REVISION, &book.revision().to_be_bytes())?;
+        if !(known && db.is_shared() && present_revision(db)?.is_some()) {
+            overlays::begin(db, book)?;
         }
+        prices.renew(db)?;
+        prices.set_held_back(overlays::held_back(db)?);
         Ok(prices)
     }
 
     /// This book alone.
     pub(crate) fn new(present: Arc<PriceBook>) -> Self {
-        Self(Arc::new(RwLock::new(Shelf { present, former: HashMap::new() })))
+        Self(Arc::new(RwLock::new(Shelf { present, former: HashMap::new(), held_back: None })))
     }
 
     /// The present book.
     pub(crate) fn present(&self) -> Arc<PriceBook> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).present.clone()
+    }
+
+    /// Why the newest book is not in force, where it is not.
+    pub(crate) fn held_back(&self) -> Option<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).held_back.clone()
+    }
+
+    fn set_held_back(&self, why: Option<String>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).held_back = why;
     }
 
     /// The book that a hold was made by.
@@ -93,10 +101,12 @@ impl Prices {
             return Ok(false);
         }
         let present = self.of(db, revision)?;
-        tracing::info!(revision, "another ledger brought a new price book");
+        let held_back = overlays::held_back(db)?;
+        tracing::info!(revision, "another price book is in force");
         let mut shelf = self.0.write().unwrap_or_else(PoisonError::into_inner);
         shelf.former.insert(before.revision(), before);
         shelf.present = present;
+        shelf.held_back = held_back;
         Ok(true)
     }
 }
@@ -104,11 +114,24 @@ impl Prices {
 /// The present revision, in `meta`.
 pub(super) const PRICE_REVISION: &str = "price_revision";
 
-fn present_revision(db: &dyn Sql) -> sql::Result<Option<u64>> {
+pub(super) fn present_revision(db: &dyn Sql) -> sql::Result<Option<u64>> {
     Ok(meta::read(db, PRICE_REVISION)?.map(u64::from_be_bytes))
 }
 
-fn stored(db: &dyn Sql, revision: u64) -> sql::Result<Option<Arc<PriceBook>>> {
+/// Keeps the text of a book, and says whether it was there already.
+pub(super) fn keep(db: &dyn Sql, book: &PriceBook) -> sql::Result<bool> {
+    if stored(db, book.revision())?.is_some() {
+        return Ok(true);
+    }
+    db.execute(
+        "INSERT INTO price_book (revision, text) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        &values![book.revision().cast_signed(), book.source()],
+    )?;
+    Ok(false)
+}
+
+/// The book of this revision.
+pub(super) fn stored(db: &dyn Sql, revision: u64) -> sql::Result<Option<Arc<PriceBook>>> {
     let rows =
         db.query("SELECT text FROM price_book WHERE revision = $1", &values![revision.cast_signed()])?;
     let Some(row) = rows.first() else { return Ok(None) };

@@ -81,6 +81,10 @@ impl Books<'_> {
     /// Does a little of what is due, and says whether more is waiting.
     pub(super) fn tend(&mut self, chore: Chore) -> Result<bool, Failure> {
         self.observe_clock()?;
+        // A ledger without requests hears of other prices here: filters have the models from it.
+        if self.db.is_shared() {
+            self.take_prices()?;
+        }
         match chore {
             Chore::Expire => self.sweep(),
             Chore::RollUp => self.roll_up(),

@@ -148,7 +148,15 @@ impl Writer {
             }
             done
         };
-        self.deliver(Needs::default(), true, undoable).await
+        self.run_alone(undoable).await
+    }
+
+    /// As [`run`](Self::run), and where others write, too, in a transaction of its own.
+    pub(super) async fn run_alone<T: Send + 'static>(
+        &self,
+        job: impl FnMut(&mut Books<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.deliver(Needs::default(), true, job).await
     }
 
     async fn deliver<T: Send + 'static>(

@@ -26,6 +26,7 @@ pub(crate) use session::Patience;
 pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__books", include_str!("../../../migrations/postgres/V1__books.sql")),
     ("V2__growth", include_str!("../../../migrations/postgres/V2__growth.sql")),
+    ("V3__overlays", include_str!("../../../migrations/postgres/V3__overlays.sql")),
 ];
 
 /// The newest schema that this release knows.

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__books", include_str!("../../../migrations/sqlite/V1__books.sql")),
     ("V2__limits", include_str!("../../../migrations/sqlite/V2__limits.sql")),
     ("V3__growth", include_str!("../../../migrations/sqlite/V3__growth.sql")),
+    ("V4__overlays", include_str!("../../../migrations/sqlite/V4__overlays.sql")),
 ];
 
 /// The newest schema that this release knows.
