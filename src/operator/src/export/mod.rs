@@ -11,6 +11,7 @@ mod names;
 mod objects;
 mod text;
 mod wire;
+mod yaml;
 
 pub use account::{ListedAccount, ListedLimit, ListedRate};
 pub use names::is_name;

@@ -2,7 +2,7 @@
 
 use super::judge::{Fate, Fates, is_plain};
 use super::names::{Names, distinct};
-use super::{ListedAccount, ListedRate, Settings, limits};
+use super::{ListedAccount, ListedRate, Settings, limits, yaml};
 use crate::plan::ObjectName;
 use crate::resources::{
     Budget, BudgetSpec, Extra, Organization, OrganizationSpec, Rates, Reference, TargetKind, TargetRef, Team,
@@ -310,6 +310,14 @@ fn whole_seconds(at: Timestamp) -> Time {
 }
 
 impl Object {
+    /// As a document.
+    ///
+    /// # Errors
+    /// Never, as long as objects are plain data.
+    pub fn yaml(&self) -> Result<String, serde_json::Error> {
+        Ok(yaml::document(&serde_json::to_value(self)?))
+    }
+
     /// Its name and namespace, among others.
     pub fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
         match self {

@@ -32,7 +32,7 @@ pub struct File {
 ///
 /// # Errors
 /// Never, as long as objects are plain data.
-pub fn whole(export: &Export) -> Result<String, serde_yaml_ng::Error> {
+pub fn whole(export: &Export) -> Result<String, serde_json::Error> {
     written(&export.objects.iter().collect::<Vec<_>>(), &export.left.iter().collect::<Vec<_>>())
 }
 
@@ -41,7 +41,7 @@ impl Export {
     ///
     /// # Errors
     /// Never, as long as objects are plain data.
-    pub fn files(&self) -> Result<Vec<File>, serde_yaml_ng::Error> {
+    pub fn files(&self) -> Result<Vec<File>, serde_json::Error> {
         let file = |(kind, account, name): (Kind, AccountKind, &'static str)| {
             let objects: Vec<_> = self.objects.iter().filter(|one| one.object.kind() == kind).collect();
             let left: Vec<_> = self.left.iter().filter(|left| left.account.kind == account).collect();
@@ -78,7 +78,7 @@ fn in_words(Left { account, alias, why }: &Left) -> String {
     format!("{} {:?}{of}{called}: {}", account.kind, account.id, why.join("; "))
 }
 
-fn written(objects: &[&Written], left: &[&Left]) -> Result<String, serde_yaml_ng::Error> {
+fn written(objects: &[&Written], left: &[&Left]) -> Result<String, serde_json::Error> {
     let mut text = HEAD.to_owned();
     if !left.is_empty() {
         text.push_str(
@@ -93,7 +93,7 @@ fn written(objects: &[&Written], left: &[&Left]) -> Result<String, serde_yaml_ng
         for note in notes {
             comment(&mut text, note);
         }
-        text.push_str(&serde_yaml_ng::to_string(object)?);
+        text.push_str(&object.yaml()?);
     }
     Ok(text)
 }

@@ -5,7 +5,7 @@
 
 use super::identity::Identities;
 use super::verdict::Problem;
-use super::{Account, Kind, LimitStanding, MANAGED_BY, ObjectName, Settings, Standing, World, money};
+use super::{Account, Kind, Limit, LimitStanding, MANAGED_BY, ObjectName, Settings, Standing, World, money};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use std::collections::BTreeMap;
 use tollgate_domain::window::{CalendarUnit, Window};
@@ -68,12 +68,7 @@ impl<'a> Adopters<'a> {
 /// The first limit that would be lost by applying this account over the one that was told, in a sentence.
 pub(super) fn opens(account: &Account, told: Option<&Standing>) -> Option<String> {
     let told = told.filter(|told| account.adopt && !told.deleted && told.managed_by != MANAGED_BY)?;
-    let is_written = |limit: &&LimitStanding| {
-        account.limits.iter().any(|row| {
-            !row.soft && Some(row.window) == limit.window.map(as_written) && row.model == limit.model
-        })
-    };
-    let lost = told.limits.iter().filter(|limit| !limit.soft).find(|limit| !is_written(limit))?;
+    let lost = told.limits.iter().find(|limit| !account.limits.iter().any(|row| says(row, limit)))?;
     let period = lost.window.map_or_else(|| "over a span that no Budget has".to_owned(), money::in_words);
     let model = lost.model.as_ref().map(|model| format!(" for {model}")).unwrap_or_default();
     Some(format!(
@@ -81,6 +76,13 @@ pub(super) fn opens(account: &Account, told: Option<&Standing>) -> Option<String
          it, or take it away through the admin API",
         account.name.kind, account.name.id, lost.amount
     ))
+}
+
+/// Whether a row stands for a limit. One that only warns has its place in one that observes, too, and none above one that refuses.
+fn says(row: &Limit, limit: &LimitStanding) -> bool {
+    let same = Some(row.window) == limit.window.map(as_written) && row.model == limit.model;
+    let warns = row.soft || row.observe || row.amount <= limit.amount;
+    same && if limit.soft { warns } else { !row.soft }
 }
 
 /// A month from its first day is the calendar's, in the words of a Budget.

@@ -201,7 +201,7 @@ fn in_whatever_order_the_objects_come_no_limit_is_missing_for_a_moment() {
             cluster.ledger.iter().map(|(name, held)| (name.clone(), held.account.limits.len())).collect();
         for index in 0..count {
             let object = &exported.objects[(turn + count - index) % count].object;
-            cluster.apply(&serde_yaml_ng::to_string(object).unwrap());
+            cluster.apply(&object.yaml().unwrap());
             cluster.settle();
             for (name, held) in &cluster.ledger {
                 assert!(!held.deleted);
@@ -281,7 +281,7 @@ fn names_are_told_apart_and_readable() {
 #[test]
 fn every_object_is_read_back_as_it_was_written() {
     for written in export(&list(&company_cluster()), &settings()).objects {
-        let text = serde_yaml_ng::to_string(&written.object).unwrap();
+        let text = written.object.yaml().unwrap();
         let back = match &written.object {
             Object::Budget(_) => Object::Budget(serde_yaml_ng::from_str(&text).unwrap()),
             Object::Organization(_) => Object::Organization(serde_yaml_ng::from_str(&text).unwrap()),
