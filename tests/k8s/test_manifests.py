@@ -89,6 +89,7 @@ def test_a_good_manifest_is_taken(definitions, kind):
         ("Budget", {"targetRef.kind": "Company"}, "supported values"),
         ("Budget", {"alerts": [{"percent": 0}]}, "write 1 to 1000, such as 80"),
         ("Budget", {"mode": "Sometimes"}, 'supported values: "Enforce", "Observe"'),
+        ("Budget", {"adopt": "project:payments"}, "an account of another kind is adopted by its own object"),
         ("Team", {"models": [""]}, "remove it, or write a model's name, an alias, or a pattern such as anthropic/*"),
         ("Team", {"perKey.limits.0.amount": "all"}, 'decimal string that is not negative, such as "100" or "0.50"'),
         ("Team", {"allowedNamespaces": {"from": "Selector"}}, "selector"),
@@ -126,6 +127,7 @@ def test_a_bad_manifest_is_refused_with_what_to_write_instead(definitions, kind,
     [
         ("Team", {"organizationRef.name": "other"}, "organizationRef can not be changed"),
         ("VirtualKey", {"teamRef.name": "research"}, "teamRef can not be changed"),
+        ("Team", {"adopt": "7c1e"}, "adopt can not be changed"),
         ("Budget", {"targetRef.name": "research"}, "targetRef can not be changed"),
     ],
 )

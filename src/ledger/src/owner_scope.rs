@@ -4,11 +4,14 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use tollgate_domain::ids::Tag;
 
 /// Who manages the accounts whose owner scope has this form.
 pub const KUBERNETES: &str = "kubernetes";
 /// The kind of resource that keys are made from.
 const VIRTUAL_KEY: &str = "VirtualKey";
+/// The kind of those whose account is a tag's, which no single resource stands for: in place of a namespace stands the cluster.
+const TAG: &str = "Tag";
 /// Bytes of a namespace's name, and of a resource's: what Kubernetes takes.
 const LABEL_BYTES_MAX: usize = 63;
 const NAME_BYTES_MAX: usize = 253;
@@ -22,7 +25,8 @@ pub struct Namespace(Arc<str>);
 #[error("{0}")]
 pub struct Malformed(&'static str);
 
-/// `KIND NAMESPACE/NAME`, such as `VirtualKey payments/alice`.
+/// `KIND NAMESPACE/NAME`, such as `VirtualKey payments/alice`. Where the account has not the cluster's own id, because it was adopted, the
+/// cluster is named, too: `VirtualKey payments/alice@kubernetes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerScope {
     kind: String,
@@ -43,8 +47,7 @@ impl FromStr for OwnerScope {
         let malformed = Malformed("must be KIND NAMESPACE/NAME, such as VirtualKey payments/alice");
         let (kind, place) = text.split_once(' ').ok_or(malformed)?;
         let (namespace, name) = place.split_once('/').ok_or(malformed)?;
-        let is_name = name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label);
-        if !is_kind(kind) || !is_name {
+        if !is_kind(kind) || !is_name_of(kind, name) {
             return Err(malformed);
         }
         Ok(Self { kind: kind.to_owned(), namespace: namespace.parse().map_err(|_| malformed)? })
@@ -66,6 +69,15 @@ impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn is_name_of(kind: &str, text: &str) -> bool {
+    if kind == TAG {
+        return text.parse::<Tag>().is_ok();
+    }
+    let (name, cluster) = text.split_once('@').map_or((text, None), |(name, cluster)| (name, Some(cluster)));
+    let is_name = name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label);
+    is_name && cluster.is_none_or(|cluster| cluster.len() <= LABEL_BYTES_MAX && is_label(cluster))
 }
 
 fn is_kind(text: &str) -> bool {
@@ -92,6 +104,12 @@ mod tests {
             ("VirtualKey payments/alice".to_owned(), Some(Some("payments"))),
             ("VirtualKey pay-2/alice.laptop".into(), Some(Some("pay-2"))),
             ("Team payments/alice".into(), Some(None)),
+            ("VirtualKey payments/alice@kubernetes".into(), Some(Some("payments"))),
+            ("VirtualKey payments/alice@".into(), None),
+            ("VirtualKey payments/alice@a@b".into(), None),
+            ("VirtualKey payments/@kubernetes".into(), None),
+            ("Tag kubernetes/project:Payments_2".into(), Some(None)),
+            ("Tag kubernetes/no tag".into(), None),
             (format!("VirtualKey {}/x", long(63)), Some(Some("x".repeat(63).leak()))),
             (format!("VirtualKey {}/x", long(64)), None),
             (format!("VirtualKey ns/{}", long(254)), None),

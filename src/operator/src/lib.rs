@@ -2,6 +2,7 @@
 
 pub mod authority;
 mod clock;
+pub mod export;
 pub mod inject;
 pub mod plan;
 pub mod resources;

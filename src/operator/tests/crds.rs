@@ -42,6 +42,7 @@ fn the_committed_files_are_what_the_types_say() {
 fn every_rule_says_what_to_write() {
     let rows = [
         ("Organization", "", "metadata.name has at most 63 characters"),
+        ("Organization", "spec", "adopt can not be changed"),
         ("Organization", "spec.models", "an entry of models is empty: remove it, or write"),
         (
             "Organization",
@@ -53,6 +54,7 @@ fn every_rule_says_what_to_write() {
         ("Organization", "spec.rates.tokensPerDay", "tokensPerDay is a whole number from 0"),
         ("Organization", "spec.rates.parallelRequests", "parallelRequests is a whole number from 0"),
         ("Team", "spec", "organizationRef can not be changed"),
+        ("Team", "spec", "adopt can not be changed"),
         ("Team", "spec.models", "an entry of models is empty"),
         ("Team", "spec.maxKeys", "maxKeys is a number from 0 to 100000"),
         ("Team", "spec.tags", "a tag has 1 to 64 letters"),
@@ -64,10 +66,12 @@ fn every_rule_says_what_to_write() {
             "amount is US dollars as a decimal string that is not negative",
         ),
         ("User", "spec", "organizationRef can not be changed"),
+        ("User", "spec", "adopt can not be changed"),
         ("User", "spec.models", "an entry of models is empty"),
         ("VirtualKey", "", "metadata.name has at most 63 characters"),
         ("VirtualKey", "spec", "teamRef can not be changed"),
         ("VirtualKey", "spec", "userRef can not be changed"),
+        ("VirtualKey", "spec", "adopt can not be changed"),
         ("VirtualKey", "spec.displayName", "displayName of a key has no slash"),
         ("VirtualKey", "spec.models", "an entry of models is empty"),
         ("VirtualKey", "spec.tags", "write it like project:payments"),
@@ -79,6 +83,7 @@ fn every_rule_says_what_to_write() {
         ("VirtualKey", "spec.secret.names", "secret.names are names of environment variables"),
         ("VirtualKey", "spec.secret.names", "two of secret.names are the same"),
         ("Budget", "spec", "targetRef can not be changed: make another Budget"),
+        ("Budget", "spec", "adopt is for a budget on a tag"),
         ("Budget", "spec", "a budget on sessions counts each session over its life: write period: Lifetime"),
         ("Budget", "spec", "a budget on sessions is always enforced: remove mode: Observe"),
         ("Budget", "spec", "there are no alerts on sessions: remove alerts"),

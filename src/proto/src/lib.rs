@@ -10,3 +10,8 @@ pub mod v1 {
 }
 
 pub mod convert;
+
+/// How many bytes a message takes.
+pub fn encoded_len(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}

@@ -1,6 +1,7 @@
 //! The gRPC service that an operator speaks to: accounts as they should be go in, how they stand comes out. It works on the same store
 //! as the HTTP API, and stands beside it on the admin port.
 
+mod list;
 mod prices;
 mod read;
 mod stream;
@@ -129,15 +130,19 @@ impl<S: Operated> Admin for AdminService<S> {
             _ => return Err(Status::invalid_argument("at_most is more than 1,000")),
         };
         let epoch = self.store.epoch();
-        let known = read::crossings_cursor(&cursor).map_err(|fault| invalid(&fault))?;
+        let known = read::numbered_cursor(&cursor).map_err(|fault| invalid(&fault))?;
         let after = known.filter(|(of, _)| *of == epoch).map_or(0, |(_, number)| number);
         let found = self.store.crossings(after, at_most.into()).await.map_err(|error| unavailable(&error))?;
         let last = found.last().map_or(after, |crossing| crossing.number);
         Ok(Response::new(v1::CrossingsResponse {
             crossings: found.into_iter().map(write::crossing).collect(),
-            cursor: read::crossings_cursor_bytes(epoch, last),
+            cursor: read::numbered_cursor_bytes(epoch, last),
             restarted: known.is_some_and(|(of, _)| of != epoch),
         }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        Ok(Response::new(list::list(&*self.store, request.into_inner()).await?))
     }
 }
 

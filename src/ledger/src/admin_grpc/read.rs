@@ -135,7 +135,7 @@ pub(super) fn deleted(account: v1::DeletedAccount, managed_by: &str) -> Read<(Ac
 pub(super) fn account(account: v1::DesiredAccount, managed_by: &str) -> Read<DesiredAccount> {
     let name = name(account.name)?;
     let credentials = each("credentials", account.credentials, CREDENTIALS_MAX, credential)?;
-    check_credentials(name.kind, &credentials)?;
+    check_credentials(name.kind, account.adopt, &credentials)?;
     let organization = name_text("organization", account.organization)?;
     let owners =
         owners(&name, organization, name_text("team", account.team)?, name_text("user", account.user)?)?;
@@ -211,9 +211,9 @@ fn credential(field: String, credential: v1::DesiredCredential) -> Read<DesiredC
     Ok(DesiredCredential { credential: Credential { digest, name }, expires_at })
 }
 
-fn check_credentials(kind: AccountKind, all: &[DesiredCredential]) -> Read<()> {
+fn check_credentials(kind: AccountKind, adopt: bool, all: &[DesiredCredential]) -> Read<()> {
     match (kind, all) {
-        (AccountKind::Key, []) => return fault("credentials", "are missing"),
+        (AccountKind::Key, []) if !adopt => return fault("credentials", "are missing"),
         (AccountKind::Key, _) | (_, []) => {}
         _ => return fault("credentials", "are only for keys"),
     }
@@ -305,8 +305,8 @@ pub(super) fn cursor(bytes: &[u8]) -> Read<Option<Cursor>> {
     }
 }
 
-/// The history of the books, and the number of a crossing.
-pub(super) fn crossings_cursor(bytes: &[u8]) -> Read<Option<([u8; 8], i64)>> {
+/// The history of the books, and a number in it.
+pub(super) fn numbered_cursor(bytes: &[u8]) -> Read<Option<([u8; 8], i64)>> {
     match (bytes.split_first_chunk::<8>(), bytes) {
         (_, []) => Ok(None),
         (Some((epoch, number)), _) if number.len() == 8 => {
@@ -317,7 +317,7 @@ pub(super) fn crossings_cursor(bytes: &[u8]) -> Read<Option<([u8; 8], i64)>> {
     }
 }
 
-/// Undone by [`crossings_cursor`].
-pub(super) fn crossings_cursor_bytes(epoch: [u8; 8], number: i64) -> Vec<u8> {
+/// Undone by [`numbered_cursor`].
+pub(super) fn numbered_cursor_bytes(epoch: [u8; 8], number: i64) -> Vec<u8> {
     [epoch, number.to_be_bytes()].concat()
 }

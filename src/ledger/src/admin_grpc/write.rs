@@ -2,7 +2,10 @@
 
 use super::read::Fault;
 use super::unavailable;
-use crate::store::{AccountName, AccountNow, Applied, Crossing, LimitRecord, LimitSpec, Refused, StoreError};
+use crate::store::{
+    AccountName, AccountNow, Applied, Crossing, DesiredCredential, LimitRecord, LimitSpec, Refused,
+    StoreError,
+};
 use tollgate_domain::time::Timestamp;
 use tollgate_proto::v1;
 use tonic::Status;
@@ -59,6 +62,7 @@ pub(super) fn status(account: AccountNow) -> v1::AccountStatus {
         status.posted = record.posted.get();
         status.pending = record.pending.get();
         status.last_used_at_unix_ms = record.last_active_at.map(Timestamp::unix_ms);
+        status.credentials = account.credentials.into_iter().map(credential).collect();
     }
     status
 }
@@ -76,7 +80,7 @@ fn limit(limit: LimitRecord) -> v1::LimitStatus {
     }
 }
 
-fn desired(spec: LimitSpec) -> v1::DesiredLimit {
+pub(super) fn desired(spec: LimitSpec) -> v1::DesiredLimit {
     v1::DesiredLimit {
         amount: spec.amount.get(),
         window: Some(spec.window.into()),
@@ -84,6 +88,16 @@ fn desired(spec: LimitSpec) -> v1::DesiredLimit {
         soft: spec.soft,
         model: spec.model.unwrap_or_default(),
         thresholds_percent: spec.thresholds.into_iter().map(u32::from).collect(),
+    }
+}
+
+pub(super) fn credential(
+    DesiredCredential { credential, expires_at }: DesiredCredential,
+) -> v1::DesiredCredential {
+    v1::DesiredCredential {
+        digest: credential.digest.as_bytes().to_vec(),
+        name: credential.name,
+        expires_at_unix_ms: expires_at.map(Timestamp::unix_ms),
     }
 }
 

@@ -21,8 +21,8 @@ pub use books::{Audit, BooksStore, Keeper, Retired, Settings, StartError, retire
 pub use clock_check::ClockError;
 pub use copy::{Copied, Restored, backup, import, restore};
 pub use operated::{
-    AccountName, AccountNow, Applied, Changes, Cursor, DesiredAccount, DesiredCredential, Manager, Operated,
-    PricesSet, Refused,
+    AccountName, AccountNow, Applied, Changes, Cursor, DesiredAccount, DesiredCredential, Listed, Manager,
+    Operated, PricesSet, Refused,
 };
 pub use place::{Place, PlaceError};
 pub use reach::Reach;

@@ -2,6 +2,7 @@
 
 use super::{AccountRecord, AccountSpec, Credential, Store, StoreError};
 use std::future::Future;
+use tollgate_domain::account::AccountKind;
 pub use tollgate_domain::account::AccountName;
 use tollgate_domain::price::{Overlay, SheetFault};
 use tollgate_domain::time::Timestamp;
@@ -42,8 +43,15 @@ pub struct DesiredAccount {
     pub spec: AccountSpec,
     /// `None`: as it is.
     pub blocked: Option<bool>,
-    /// Of a key, at least one.
+    /// Of a key, at least one; of one that is adopted, none where those that it has are to stay.
     pub credentials: Vec<DesiredCredential>,
+}
+
+impl DesiredAccount {
+    /// Whether a key's credentials stay what they are.
+    pub fn keeps_credentials(&self) -> bool {
+        self.adopt && self.name.kind == AccountKind::Key && self.credentials.is_empty()
+    }
 }
 
 /// What [`Operated::apply`] did.
@@ -187,6 +195,23 @@ pub struct AccountNow {
     pub record: Option<Box<AccountRecord>>,
     /// Nothing is left on a limit of every model that refuses.
     pub exhausted: bool,
+    /// Of a key, those that work.
+    pub credentials: Vec<DesiredCredential>,
+}
+
+/// An account, and all that is said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Rises from account to account; a cursor.
+    pub number: i64,
+    /// Its name.
+    pub name: AccountName,
+    /// Who manages it.
+    pub manager: Manager,
+    /// What is said of it.
+    pub spec: AccountSpec,
+    /// Of a key, those that work.
+    pub credentials: Vec<DesiredCredential>,
 }
 
 /// Accounts that have changed.
@@ -244,6 +269,13 @@ pub trait Operated: Store {
         since: Option<Cursor>,
         at_most: u32,
     ) -> impl Future<Output = Result<Changes, StoreError>> + Send;
+
+    /// Accounts that there are, in the order of their making, after the one of this number.
+    fn listed(
+        &self,
+        after: i64,
+        at_most: u32,
+    ) -> impl Future<Output = Result<Vec<Listed>, StoreError>> + Send;
 
     /// Names this history of the books: another one after a restore.
     fn epoch(&self) -> [u8; 8];

@@ -1,5 +1,6 @@
 //! The service as an operator meets it: over a socket, over both stores.
 
+mod adopt;
 mod apply;
 mod changes;
 #[path = "../postgres/cluster.rs"]
@@ -7,6 +8,7 @@ mod changes;
 mod cluster;
 mod doors;
 mod fields;
+mod list;
 #[path = "../proto/paths.rs"]
 mod paths;
 mod prices;
@@ -32,6 +34,14 @@ macro_rules! over_both {
 }
 
 over_both! {
+    adopt::{
+        an_adopted_account_keeps_what_it_spent_and_its_windows,
+        an_adopted_key_keeps_the_keys_that_people_hold,
+        a_rotation_of_an_adopted_key_says_its_keys,
+        what_never_was_is_not_adopted,
+        a_deleted_account_is_adopted_again_with_its_past,
+        tags_are_adopted_by_their_own_names,
+    }
     apply::{
         each_outcome_has_its_name,
         the_order_of_limits_and_rates_means_nothing,
@@ -56,6 +66,12 @@ over_both! {
     prices::{
         prices_are_set_refused_and_cleared,
         absurd_prices_are_refused_whole,
+    }
+    list::{
+        all_that_is_said_is_listed,
+        a_long_list_comes_in_parts,
+        only_what_there_is_is_listed,
+        an_absurd_question_is_refused,
     }
     fields::{
         every_field_is_checked_and_named,

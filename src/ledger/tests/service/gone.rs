@@ -9,8 +9,8 @@ use tollgate_domain::price::{BUILT_IN, Overlay, PriceBook};
 use tollgate_ledger::counters::Counters;
 use tollgate_ledger::store::{
     AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
-    DesiredAccount, Found, Manager, NewAccount, Operated, Page, PricesSet, Reach, Refused, SpendFilter,
-    SpendRecord, Store, StoreError, TagSpend,
+    DesiredAccount, Found, Listed, Manager, NewAccount, Operated, Page, PricesSet, Reach, Refused,
+    SpendFilter, SpendRecord, Store, StoreError, TagSpend,
 };
 use tollgate_proto::v1;
 use tonic::Code;
@@ -105,6 +105,10 @@ impl Operated for Gone {
     }
 
     async fn changes(&self, _: Option<Cursor>, _: u32) -> Result<Changes, StoreError> {
+        gone()
+    }
+
+    async fn listed(&self, _: i64, _: u32) -> Result<Vec<Listed>, StoreError> {
         gone()
     }
 

@@ -164,6 +164,14 @@ fn publish(own: &watch::Sender<Option<Own>>, read: Own) {
     });
 }
 
+/// The certificates that the operator shows, as they are now.
+///
+/// # Errors
+/// [`KeepError`] where the API server does not give them.
+pub async fn read_own(client: Client, settings: Settings) -> Result<Own, KeepError> {
+    Keeper { client, settings }.own().await
+}
+
 struct Keeper {
     client: Client,
     settings: Settings,

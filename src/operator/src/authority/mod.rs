@@ -14,7 +14,7 @@ mod secret;
 mod tests;
 
 pub use bundle::Bundle;
-pub use keep::{KeepError, Own, SIDECAR_SECRET, Settings, keep};
+pub use keep::{KeepError, Own, SIDECAR_SECRET, Settings, keep, read_own};
 pub use leaf::{Leaf, Part};
 pub use pair::{MakeError, Pair};
 pub use plan::{AuthorityStep, LeafStep, Plan, Why, plan};

@@ -1,6 +1,7 @@
 //! The verbs of the command line: one file each.
 
 mod crds;
+mod export;
 mod inject;
 mod run;
 
@@ -16,6 +17,8 @@ pub(crate) enum Verb {
     Run(run::Run),
     /// Prints the definitions of the custom resources.
     Crds(crds::Crds),
+    /// Writes what the admin API has made as custom resources, for the move from the API to Git.
+    Export(export::Export),
     /// Gives pods in YAML their sidecar, as the webhook would.
     Inject(inject::Inject),
 }
@@ -24,6 +27,7 @@ pub(crate) async fn run(verb: Verb) -> ExitCode {
     let done = match verb {
         Verb::Run(options) => run::run(options).await,
         Verb::Crds(options) => crds::run(options),
+        Verb::Export(options) => export::run(options).await,
         Verb::Inject(options) => inject::run(&options),
     };
     match done {

@@ -106,7 +106,7 @@ async fn operate(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let mut stop = std::pin::pin!(stop);
-    let known = |own: &Option<Own>| own.as_ref().and_then(|own| Some((pass(own)?, bundle(own, options))));
+    let known = |own: &Option<Own>| own.as_ref().and_then(|own| Some((Pass::of(own)?, bundle(own, options))));
     let first = tokio::select! {
         () = &mut stop => return Ok(()),
         first = own.wait_for(|own| known(own).is_some()) => known(&*first?),
@@ -134,16 +134,6 @@ async fn operate(
         () = operator.run(leads, stop) => Ok(()),
         () = follow => Err("the certificates are not looked after any more".into()),
     }
-}
-
-/// What opens the ledger's door: the operator's own certificate.
-fn pass(own: &Own) -> Option<Pass> {
-    let pair = own.operator.pair.as_ref()?;
-    Some(Pass {
-        certificate: pair.certificate().into(),
-        key: pair.key().as_bytes().to_vec().into(),
-        authorities: own.operator.authorities.clone().into(),
-    })
 }
 
 /// The authorities by which clients know the ingress, where they must be told.

@@ -14,6 +14,8 @@ pub struct Account {
     pub name: AccountName,
     /// For whom it is managed: `KIND NAMESPACE/NAME`.
     pub owner_scope: String,
+    /// Takes over an account that the admin API has made.
+    pub adopt: bool,
     /// What people call it.
     pub alias: String,
     /// The id of its organization; of teams and users.
@@ -42,7 +44,7 @@ pub struct Account {
     pub blocked: Option<bool>,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
-    /// Of a key, those that work.
+    /// Of a key, those that work; none: those that an adopted account has.
     pub credentials: Vec<Credential>,
 }
 

@@ -1,10 +1,11 @@
 //! The accounts that the ledger should have, from the objects that count.
 
+use super::identity::Identities;
 use super::limits::{self, Source};
 use super::models::narrowed;
 use super::verdict::{Verdicts, key_alias, named};
 use super::{Account, Credential, Kind, ObjectName, RateLimit, Settings, World};
-use crate::resources::{Budget, Limit, Mode, Rates, TargetKind, TargetRef, Team, VirtualKey};
+use crate::resources::{Budget, Limit, Mode, Rates, Reference, TargetKind, TargetRef, Team, VirtualKey};
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::money::Nanodollars;
@@ -18,6 +19,7 @@ type BudgetsOf<'a> = BTreeMap<(TargetKind, ObjectName), Vec<(&'a ObjectName, &'a
 pub(super) struct Desires<'a> {
     world: &'a World,
     settings: &'a Settings,
+    identities: Identities<'a>,
     budgets: BudgetsOf<'a>,
     /// The budgets on sessions, by their namespace.
     sessions: BTreeMap<&'a str, Nanodollars>,
@@ -43,25 +45,24 @@ impl<'a> Desires<'a> {
             let target = ObjectName::new(&name.namespace, target);
             budgets.entry((*kind, target)).or_default().push((name, budget));
         }
-        Self { world, settings, budgets, sessions }
+        Self { world, settings, identities: Identities::new(world, settings), budgets, sessions }
     }
 
-    /// The id of an object's account, and of nobody else's.
-    pub(super) fn id(&self, name: &ObjectName) -> String {
-        account_id(self.settings, name)
+    /// The id of the account of what is named in `namespace`.
+    fn id_of(&self, kind: Kind, reference: &Reference, namespace: &str) -> String {
+        self.identities.account(kind, &named(reference, namespace)).id
+    }
+
+    fn organization_id(&self, reference: Option<&Reference>, namespace: &str) -> Option<String> {
+        reference.map(|organization| self.id_of(Kind::Organization, organization, namespace))
     }
 
     /// An account of which nothing but its name is said.
     fn bare(&self, kind: Kind, name: &ObjectName, display_name: Option<&String>) -> Account {
-        let account_kind = match kind {
-            Kind::Organization => AccountKind::Organization,
-            Kind::Team => AccountKind::Team,
-            Kind::User => AccountKind::User,
-            Kind::VirtualKey | Kind::Budget | Kind::PriceBook => AccountKind::Key,
-        };
         Account {
-            name: AccountName { kind: account_kind, scope: String::new(), id: self.id(name) },
-            owner_scope: format!("{kind} {name}"),
+            name: self.identities.account(kind, name),
+            owner_scope: self.identities.owner_scope(kind, name),
+            adopt: self.identities.adopted(kind, name).is_some(),
             alias: display_name.unwrap_or(&name.name).clone(),
             organization: None,
             team: None,
@@ -95,7 +96,7 @@ impl<'a> Desires<'a> {
         let spec = &self.world.teams.get(name)?.spec;
         let forbidden: BTreeSet<&str> = spec.forbidden.iter().map(|extra| extra.meant().as_str()).collect();
         Some(Account {
-            organization: spec.organization_ref.as_ref().map(|one| self.id(&named(one, &name.namespace))),
+            organization: self.organization_id(spec.organization_ref.as_ref(), &name.namespace),
             models: spec.models.clone(),
             limits: limits::rows(self.sources(TargetKind::Team, name)),
             rates: rates(spec.rates.as_ref()),
@@ -111,7 +112,7 @@ impl<'a> Desires<'a> {
     pub(super) fn user(&self, name: &ObjectName) -> Option<Account> {
         let spec = &self.world.users.get(name)?.spec;
         Some(Account {
-            organization: spec.organization_ref.as_ref().map(|one| self.id(&named(one, &name.namespace))),
+            organization: self.organization_id(spec.organization_ref.as_ref(), &name.namespace),
             models: spec.models.clone(),
             limits: limits::rows(self.sources(TargetKind::User, name)),
             rates: rates(spec.rates.as_ref()),
@@ -128,8 +129,8 @@ impl<'a> Desires<'a> {
         let per_key = team.spec.per_key.clone().unwrap_or_default();
         Some(Account {
             alias: key_alias(name, key),
-            team: Some(self.id(&team_name)),
-            user: key.spec.user_ref.as_ref().map(|user| self.id(&named(user, &name.namespace))),
+            team: Some(self.identities.account(Kind::Team, &team_name).id),
+            user: key.spec.user_ref.as_ref().map(|user| self.id_of(Kind::User, user, &name.namespace)),
             models: narrowed(&per_key.models, &key.spec.models)?,
             limits: limits::rows(self.key_sources(name, team)),
             rates: lower(&rates(per_key.rates.as_ref()), &rates(key.spec.rates.as_ref())),
@@ -154,12 +155,18 @@ impl<'a> Desires<'a> {
         targets
             .map(|(_, target)| Account {
                 name: tag_account(&target.name),
-                owner_scope: format!("Tag {}/{}", self.settings.cluster, target.name),
+                owner_scope: self.identities.tag_scope(&target.name),
+                adopt: self.budgets_on_tag(target).any(|budget| budget.spec.adopt.is_some()),
                 alias: target.name.clone(),
                 limits: limits::rows(self.sources(TargetKind::Tag, target)),
                 ..self.bare(Kind::Budget, target, None)
             })
             .collect()
+    }
+
+    fn budgets_on_tag(&self, tag: &ObjectName) -> impl Iterator<Item = &'a Budget> {
+        let budgets = self.budgets.get(&(TargetKind::Tag, tag.clone()));
+        budgets.into_iter().flatten().map(|(_, budget)| *budget)
     }
 
     fn key_sources(&self, name: &ObjectName, team: &Team) -> Vec<Source> {
@@ -180,11 +187,6 @@ impl<'a> Desires<'a> {
             })
             .collect()
     }
-}
-
-/// The id of an object's account.
-pub(super) fn account_id(settings: &Settings, name: &ObjectName) -> String {
-    format!("{}/{name}", settings.cluster)
 }
 
 /// A tag's account; of the whole installation, so it has no scope.

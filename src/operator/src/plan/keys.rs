@@ -2,9 +2,9 @@
 
 use super::limits::span_seconds;
 use super::secret::{KeySecret, PreviousCredential, SecretContent};
-use super::time::{SECOND_MS, floor};
+use super::time::{self, SECOND_MS, floor};
 use super::verdict::secret_name;
-use super::{Credential, ObjectName, Settings};
+use super::{Credential, ObjectName, Settings, Standing};
 use crate::resources::{ROTATE_ANNOTATION, SecretNames, VirtualKey};
 use std::collections::BTreeMap;
 use tollgate_domain::time::Timestamp;
@@ -23,8 +23,19 @@ pub(super) struct Secrets<'a> {
     pub(super) former: Option<&'a KeySecret>,
 }
 
+/// What is known of the account of a key that was adopted.
+#[derive(Clone, Copy)]
+pub(super) struct Adopted<'a> {
+    /// How it stands, once it is the key's.
+    pub(super) told: Option<&'a Standing>,
+    /// It has no credential that works.
+    pub(super) none_works: bool,
+}
+
 /// What is to become of a key's Secret.
 pub(super) enum Step {
+    /// There is none, and needs none: what people hold of an adopted key works on.
+    Keep,
     /// It is as it should be.
     Rest {
         /// The credentials that count.
@@ -50,9 +61,13 @@ pub(super) enum Step {
 pub(super) fn step(
     key: &VirtualKey,
     secrets: Secrets<'_>,
+    adopted: Option<Adopted<'_>>,
     settings: &Settings,
     now: Timestamp,
 ) -> (Step, Option<Timestamp>) {
+    if let Some(adopted) = adopted.filter(|_| secrets.wanted.is_none() && secrets.former.is_none()) {
+        return adopted_step(key, adopted, settings, now);
+    }
     let rotate_for = rotate_annotation(key);
     let present = secrets.wanted.and_then(|secret| Some((secret, secret.key.as_ref()?)));
     let Some((secret, present_key)) = present else {
@@ -95,6 +110,46 @@ pub(super) fn held(secrets: Secrets<'_>, now: Timestamp) -> Vec<Credential> {
     credentials
 }
 
+/// A key that was adopted and has no Secret: it is as it was until the first rotation, which lets old and new overlap as every one does.
+fn adopted_step(
+    key: &VirtualKey,
+    adopted: Adopted<'_>,
+    settings: &Settings,
+    now: Timestamp,
+) -> (Step, Option<Timestamp>) {
+    let rotate_for = rotate_annotation(key);
+    let had_one = key.status.as_ref().is_some_and(|status| status.issued_at.is_some());
+    if had_one || adopted.none_works {
+        return (issue(key, vec![], rotate_for, settings, now), None);
+    }
+    let made_at = key.metadata.creation_timestamp.as_ref().map(time::from_time);
+    let due = made_at.and_then(|made_at| due_after(key, made_at));
+    let is_due = rotate_for.is_some() || due.is_some_and(|due| due <= now);
+    match adopted.told.map(|told| &told.credentials).filter(|held| is_due && !held.is_empty()) {
+        Some(held) => (issue(key, followed(held, key, now), rotate_for, settings, now), None),
+        None => (Step::Keep, due.filter(|_| !is_due)),
+    }
+}
+
+/// The credentials that an adopted account came with, when a key in a Secret takes their place.
+fn followed(held: &[Credential], key: &VirtualKey, now: Timestamp) -> Vec<PreviousCredential> {
+    let until = floor(now).plus_ms(overlap_ms(key));
+    let ends = |one: &Credential| one.expires_at.map_or(until, |at| floor(at).min(until));
+    let previous = held.iter().map(|one| PreviousCredential {
+        digest: one.digest,
+        name: one.name.clone(),
+        expires_at: ends(one),
+    });
+    latest(previous.filter(|one| one.expires_at > now).collect())
+}
+
+/// As many as the ledger takes, those that end last.
+fn latest(mut previous: Vec<PreviousCredential>) -> Vec<PreviousCredential> {
+    previous.sort_by_key(|one| one.expires_at);
+    let excess = previous.len().saturating_sub(PREVIOUS_MAX);
+    previous.split_off(excess)
+}
+
 fn issue(
     key: &VirtualKey,
     previous: Vec<PreviousCredential>,
@@ -125,9 +180,7 @@ fn succeeded(secret: &KeySecret, key: &VirtualKey, now: Timestamp) -> Vec<Previo
             expires_at: until,
         });
     }
-    previous.sort_by_key(|one| one.expires_at);
-    let excess = previous.len().saturating_sub(PREVIOUS_MAX);
-    previous.split_off(excess)
+    latest(previous)
 }
 
 fn living(previous: &[PreviousCredential], now: Timestamp) -> Vec<PreviousCredential> {
@@ -159,8 +212,13 @@ fn rotate_annotation(key: &VirtualKey) -> Option<&str> {
 }
 
 fn rotation_due(key: &VirtualKey, secret: &KeySecret) -> Option<Timestamp> {
+    due_after(key, secret.issued_at?)
+}
+
+/// When the key that there is since then has become as old as it may.
+fn due_after(key: &VirtualKey, since: Timestamp) -> Option<Timestamp> {
     let every = span_seconds(&key.spec.rotation.as_ref()?.every)?;
-    Some(secret.issued_at?.plus_ms(i64::from(every).saturating_mul(SECOND_MS)))
+    Some(since.plus_ms(i64::from(every).saturating_mul(SECOND_MS)))
 }
 
 fn overlap_ms(key: &VirtualKey) -> i64 {

@@ -1,6 +1,6 @@
 //! What the operator knows of the ledger, and how it comes to know: by what the ledger tells of accounts, and by what it answered.
 
-use super::Account;
+use super::{Account, Credential, MANAGED_BY};
 use std::collections::BTreeMap;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::money::Nanodollars;
@@ -84,6 +84,8 @@ pub struct Standing {
     pub last_used_at: Option<Timestamp>,
     /// Nothing is left on a limit that refuses.
     pub exhausted: bool,
+    /// Of a key, those that work.
+    pub credentials: Vec<Credential>,
 }
 
 /// How a limit stands.
@@ -177,6 +179,12 @@ impl Ledger {
         self.synced = false;
         self.away_since.get_or_insert(now);
         self.prices = None;
+    }
+
+    /// How an account stands that is managed for `owner_scope`; of another's nothing is known here.
+    pub fn standing_of(&self, account: &AccountName, owner_scope: &str) -> Option<&Standing> {
+        let told = self.standings.get(account)?;
+        (told.managed_by == MANAGED_BY && told.owner_scope == owner_scope).then_some(told)
     }
 
     /// An account was told.

@@ -6,9 +6,11 @@
 
 mod account;
 mod action;
+mod adoption;
 mod conditions;
 mod desired;
 mod events;
+mod identity;
 mod keys;
 mod ledger;
 mod limits;
@@ -29,8 +31,10 @@ pub use ledger::{
     Applied, Ledger, LimitStanding, Outcome, PriceFault, PricesAsked, PricesOutcome, Refusal, RefusalReason,
     Standing,
 };
+pub(crate) use money::{in_words, span};
 pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent};
 pub use wire::{WireError, standing_from_wire};
+pub(crate) use wire::{name_from_wire, window_from_wire};
 pub use world::{ObjectName, SecretRefusal, Settings, World};
 
 use tollgate_domain::account::{AccountKind, AccountName};
@@ -41,28 +45,18 @@ pub const MANAGED_BY: &str = "kubernetes";
 
 /// What is to be done about `world` at `now`, and when to look again if nothing happens before.
 pub fn plan(world: &World, settings: &Settings, now: Timestamp) -> Plan {
+    let identities = identity::Identities::new(world, settings);
     let verdicts = verdict::Verdicts::new(world, settings);
     let desires = desired::Desires::new(world, settings, &verdicts);
     let program = program::Programmer::new(world, settings, &desires, now).program(&verdicts);
     let prices = prices::Prices::new(world, settings, &verdicts, now);
-    let statuses = statuses::Statuses::new(world, settings, (&program, &prices), now);
+    let statuses = statuses::Statuses::new(world, identities, (&program, &prices), now);
     let (statuses, status_due) = statuses.write(&verdicts);
     let wake_at = program.wake_at.into_iter().chain(prices.wake_at).chain(status_due).min();
     let mut actions: Vec<Action> = prices.action().into_iter().collect();
     actions.extend(program.into_actions());
     actions.extend(statuses);
     Plan { actions, wake_at }
-}
-
-/// The name of an object's account. A budget has none of its own, nor has a price book.
-fn account_of(kind: Kind, name: &ObjectName, settings: &Settings) -> AccountName {
-    let kind = match kind {
-        Kind::Organization => AccountKind::Organization,
-        Kind::Team => AccountKind::Team,
-        Kind::User => AccountKind::User,
-        Kind::VirtualKey | Kind::Budget | Kind::PriceBook => AccountKind::Key,
-    };
-    AccountName { kind, scope: String::new(), id: desired::account_id(settings, name) }
 }
 
 /// The accounts that must be there before this one.

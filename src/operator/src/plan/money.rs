@@ -93,7 +93,7 @@ fn used_percent(posted: Nanodollars, amount: Nanodollars) -> i64 {
 }
 
 /// A span, in words.
-pub(super) fn in_words(window: Window) -> String {
+pub(crate) fn in_words(window: Window) -> String {
     match window {
         Window::Calendar(unit, _) => match unit {
             CalendarUnit::Hour => "Hour".to_owned(),
@@ -112,7 +112,7 @@ pub(super) fn in_words(window: Window) -> String {
     }
 }
 
-fn span(seconds: u32) -> String {
+pub(crate) fn span(seconds: u32) -> String {
     let parts = [(seconds / 3_600, 'h'), (seconds % 3_600 / 60, 'm'), (seconds % 60, 's')];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);
     parts.map(|(count, unit)| format!("{count}{unit}")).collect()

@@ -3,22 +3,26 @@
 //! An object that counts has its finalizer first and its account then; an account that no object stands for any more is deleted, whatever
 //! became of the object. Owners are applied before who belongs to them, and deleted after.
 
+use super::adoption;
 use super::desired::Desires;
-use super::keys::{self, Secrets, Step};
+use super::identity::Identities;
+use super::keys::{self, Adopted, Secrets, Step};
 use super::ledger::{Applied, Outcome};
 use super::verdict::{Verdict, Verdicts, is_alive};
 use super::{
     Account, Action, Credential, IssueKey, KeySecret, Kind, Ledger, MANAGED_BY, ObjectName, ObjectRef,
-    Refusal, RefusalReason, Settings, World,
+    Refusal, RefusalReason, Settings, Standing, World,
 };
 use crate::resources::FINALIZER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::time::Timestamp;
 
 const RETRY_FIRST_MS: i64 = 1_000;
 const RETRY_LAST_MS: i64 = 5 * 60_000;
+/// What the ledger refuses where an adopted key has no credential that works.
+const CREDENTIALS: &str = "credentials";
 /// Its owner may be there any moment.
 const RETRY_OWNERLESS_MS: i64 = 15_000;
 
@@ -47,6 +51,8 @@ pub(super) enum State {
     Refused(Refusal),
     /// The API server does not take the Secret of its first key, so it has none.
     WithoutSecret(String),
+    /// It has limits that nobody has written down here, so it is left as it is; in a sentence.
+    Opens(String),
     /// The ledger is away.
     Away,
 }
@@ -111,12 +117,13 @@ pub(super) fn reference(kind: Kind, name: &ObjectName, meta: &ObjectMeta) -> Obj
 pub(super) struct Programmer<'a> {
     world: &'a World,
     settings: &'a Settings,
+    identities: Identities<'a>,
     desires: &'a Desires<'a>,
     now: Timestamp,
     /// Accounts of ours that the ledger has, and for whom.
     existing: BTreeMap<AccountName, String>,
-    /// Accounts that are to be there, with or without being asked for now.
-    wanted: BTreeSet<AccountName>,
+    /// Accounts that are to be there, with or without being asked for now, and for whom.
+    wanted: BTreeMap<AccountName, String>,
     program: Program,
 }
 
@@ -127,8 +134,10 @@ impl<'a> Programmer<'a> {
         desires: &'a Desires<'a>,
         now: Timestamp,
     ) -> Self {
-        let existing = existing(&world.ledger, settings);
-        Self { world, settings, desires, now, existing, wanted: BTreeSet::new(), program: Program::default() }
+        let identities = Identities::new(world, settings);
+        let existing = existing(&world.ledger, identities);
+        let (wanted, program) = (BTreeMap::new(), Program::default());
+        Self { world, settings, identities, desires, now, existing, wanted, program }
     }
 
     pub(super) fn program(mut self, verdicts: &Verdicts<'a>) -> Program {
@@ -161,7 +170,7 @@ impl<'a> Programmer<'a> {
         meta: &'b ObjectMeta,
         verdict: Option<&'b Verdict>,
     ) -> Subject<'b> {
-        let account = super::account_of(kind, name, self.settings);
+        let account = self.identities.account(kind, name);
         Subject { of: reference(kind, name, meta), meta, verdict, account }
     }
 
@@ -180,7 +189,7 @@ impl<'a> Programmer<'a> {
             self.program.finalizers.push(Action::AddFinalizer(subject.of.clone()));
         }
         let owners = super::owners_of(account);
-        let owned = owners.iter().all(|owner| self.wanted.contains(owner));
+        let owned = owners.iter().all(|owner| self.wanted.contains_key(owner));
         owned && (finalized || self.existing.contains_key(&subject.account))
     }
 
@@ -191,14 +200,27 @@ impl<'a> Programmer<'a> {
 
     /// An account that should be there as it is said here.
     fn want(&mut self, account: Account) {
+        if self.would_open(&account) {
+            return;
+        }
         let name = account.name.clone();
-        self.wanted.insert(name.clone());
         let (state, retry_at) = self.standing_of(&account);
         self.program.wake(retry_at);
         if state == State::Asked {
             self.program.applies.push(account);
         }
         self.program.states.insert(name, state);
+    }
+
+    /// Notes that an account is wanted, and whether it is left as it is, because a limit of it would be lost.
+    fn would_open(&mut self, account: &Account) -> bool {
+        self.wanted.insert(account.name.clone(), account.owner_scope.clone());
+        let ledger = &self.world.ledger;
+        let told = ledger.standings.get(&account.name).filter(|_| ledger.synced);
+        let opened = adoption::opens(account, told);
+        let would_open = opened.is_some();
+        self.program.states.extend(opened.map(|opened| (account.name.clone(), State::Opens(opened))));
+        would_open
     }
 
     /// How the account stands, and when to ask for it again if nothing changes.
@@ -261,8 +283,17 @@ impl<'a> Programmer<'a> {
             wanted: there.first().map(|(_, secret)| *secret),
             former: former.first().map(|(_, secret)| *secret),
         };
-        let (step, due_at) = keys::step(key, secrets, self.settings, self.now);
-        let refusal = self.world.refused_secrets.get(&wanted).filter(|_| !matches!(step, Step::Rest { .. }));
+        let adopted = self.identities.adopted(Kind::VirtualKey, name);
+        let adopted = adopted.map(|_| Adopted {
+            told: self.told(Kind::VirtualKey, name).filter(|told| !told.deleted),
+            none_works: self.none_works(&subject.account),
+        });
+        let (step, due_at) = keys::step(key, secrets, adopted, self.settings, self.now);
+        let refusal = self
+            .world
+            .refused_secrets
+            .get(&wanted)
+            .filter(|_| !matches!(step, Step::Rest { .. } | Step::Keep));
         if let Some(refusal) = refusal {
             self.program.refused_secrets.insert(subject.account.clone(), refusal.said.clone());
             if refusal.retry_at > self.now {
@@ -275,6 +306,7 @@ impl<'a> Programmer<'a> {
             Step::Rest { credentials }
             | Step::Rewrite { credentials, .. }
             | Step::Issue { credentials, .. } => credentials.clone(),
+            Step::Keep => vec![],
         };
         let Some(account) = self.desires.key(name, credentials) else { return };
         if !self.may_be_programmed(subject, &account) {
@@ -297,7 +329,7 @@ impl<'a> Programmer<'a> {
                 }));
                 self.want(account);
             }
-            Step::Rest { .. } => {
+            Step::Rest { .. } | Step::Keep => {
                 self.want(account);
                 self.delete_secrets(&former);
             }
@@ -317,17 +349,36 @@ impl<'a> Programmer<'a> {
         if !nobody_holds_one && self.may_be_programmed(subject, &account) {
             return self.want(account);
         }
-        self.wanted.insert(account.name.clone());
+        self.wanted.insert(account.name.clone(), account.owner_scope.clone());
         self.program.states.insert(account.name, State::WithoutSecret(said.to_owned()));
+    }
+
+    /// How the account of an object stands, once it is the object's.
+    fn told(&self, kind: Kind, name: &ObjectName) -> Option<&'a Standing> {
+        let scope = self.identities.owner_scope(kind, name);
+        self.world.ledger.standing_of(&self.identities.account(kind, name), &scope)
+    }
+
+    /// Whether the ledger has said that an account that is to keep its credentials has none.
+    fn none_works(&self, key: &AccountName) -> bool {
+        self.world.ledger.applied.get(key).is_some_and(|applied| {
+            let refused =
+                matches!(&applied.outcome, Outcome::Refused { refusal, .. } if refusal.field == CREDENTIALS);
+            refused && applied.account.credentials.is_empty()
+        })
     }
 
     /// A key whose account was refused is not made over and over.
     fn issue(&mut self, issue: IssueKey) {
+        if self.would_open(&issue.account) {
+            return;
+        }
         let name = issue.account.name.clone();
-        self.wanted.insert(name.clone());
         let ledger = &self.world.ledger;
-        let before =
-            ledger.applied.get(&name).filter(|before| before.account.is_but_for_credentials(&issue.account));
+        // That an account which was to keep its keys has none is why one is made.
+        let before = ledger.applied.get(&name).filter(|before| {
+            before.account.is_but_for_credentials(&issue.account) && !before.account.credentials.is_empty()
+        });
         let (state, retry_at) = match before {
             _ if !ledger.synced => (State::Away, None),
             Some(Applied { outcome: outcome @ Outcome::Refused { .. }, .. }) => self.retry(outcome),
@@ -368,7 +419,9 @@ impl<'a> Programmer<'a> {
         if !self.world.ledger.synced {
             return;
         }
-        let unwanted = self.existing.iter().rev().filter(|(name, _)| !self.wanted.contains(name));
+        // An account that another object takes over is given back first.
+        let unwanted =
+            self.existing.iter().rev().filter(|(name, scope)| self.wanted.get(name) != Some(scope));
         let unwanted: Vec<_> = unwanted.map(|(name, scope)| (name.clone(), scope.clone())).collect();
         if !unwanted.is_empty() {
             self.program.deletes.push(Action::Delete(unwanted));
@@ -377,16 +430,12 @@ impl<'a> Programmer<'a> {
 }
 
 /// Accounts that the ledger has and that are ours to delete: what it told, and what it has answered and not told yet.
-fn existing(ledger: &Ledger, settings: &Settings) -> BTreeMap<AccountName, String> {
-    let prefix = format!("{}/", settings.cluster);
-    let is_ours = |name: &AccountName, scope: &str| {
-        name.id.starts_with(&prefix) || scope.strip_prefix("Tag ").is_some_and(|tag| tag.starts_with(&prefix))
-    };
+fn existing(ledger: &Ledger, identities: Identities<'_>) -> BTreeMap<AccountName, String> {
     let told = ledger
         .standings
         .iter()
         .filter(|(name, told)| {
-            !told.deleted && told.managed_by == MANAGED_BY && is_ours(name, &told.owner_scope)
+            !told.deleted && told.managed_by == MANAGED_BY && identities.is_ours(name, &told.owner_scope)
         })
         .map(|(name, told)| (name.clone(), told.owner_scope.clone()));
     let answered = ledger.applied.iter().filter(|(name, applied)| {

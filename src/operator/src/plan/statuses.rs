@@ -9,14 +9,12 @@ use super::conditions::{
     Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER, SECRET_REFUSED, Word, find,
 };
 use super::desired::{alerts, expiry};
+use super::identity::Identities;
 use super::money;
 use super::prices::Prices;
 use super::program::{Program, State, reference};
 use super::verdict::{Verdict, Verdicts, is_alive};
-use super::{
-    Action, KeySecret, Kind, ObjectName, Settings, Standing, Status, World, account_of, events, keys, limits,
-    time,
-};
+use super::{Action, KeySecret, Kind, ObjectName, Standing, Status, World, events, keys, limits, time};
 use crate::resources::{
     AccountStatus, Budget, BudgetStatus, Limit, LimitStatus, Mode, PreviousKey, TargetKind, VirtualKey,
     VirtualKeyStatus,
@@ -42,7 +40,7 @@ enum Reach {
 /// Writes statuses.
 pub(super) struct Statuses<'a> {
     world: &'a World,
-    settings: &'a Settings,
+    identities: Identities<'a>,
     program: &'a Program,
     prices: &'a Prices,
     now: Timestamp,
@@ -62,7 +60,7 @@ struct About<'a> {
 impl<'a> Statuses<'a> {
     pub(super) fn new(
         world: &'a World,
-        settings: &'a Settings,
+        identities: Identities<'a>,
         (program, prices): (&'a Program, &'a Prices),
         now: Timestamp,
     ) -> Self {
@@ -73,7 +71,7 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        Self { world, settings, program, prices, now, reach, events: vec![], statuses: vec![], wake_at }
+        Self { world, identities, program, prices, now, reach, events: vec![], statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -106,8 +104,10 @@ impl<'a> Statuses<'a> {
         (self.events, self.wake_at)
     }
 
-    fn standing(&self, account: &AccountName) -> Option<&'a Standing> {
-        self.world.ledger.standings.get(account)
+    /// How the account of an object stands. One that it would adopt and has not is no business of its readers.
+    fn standing(&self, kind: Kind, name: &ObjectName) -> Option<&'a Standing> {
+        let scope = self.identities.owner_scope(kind, name);
+        self.world.ledger.standing_of(&self.identities.account(kind, name), &scope)
     }
 
     /// `Programmed`; `None`: it is too early to say.
@@ -132,6 +132,9 @@ impl<'a> Statuses<'a> {
                 format!("The ledger refuses it: {}.", refusal.message),
             )),
             (Some(State::WithoutSecret(said)), Reach::Synced) => Some(secret_refused(said)),
+            (Some(State::Opens(why)), Reach::Synced) => {
+                Some(Word::new(false, "LimitsMissing", format!("{why}.")))
+            }
             (Some(State::Asked | State::Away) | None, Reach::Synced) => None,
         }
     }
@@ -163,13 +166,13 @@ impl<'a> Statuses<'a> {
         let Some(verdict) = verdict.filter(|_| self.is_of_interest(meta)) else { return };
         let about = About { kind, name, meta };
         let before = status.clone().unwrap_or_default();
-        let account = account_of(kind, name, self.settings);
+        let account = self.identities.account(kind, name);
         let Some(programmed) = self.programmed(verdict, self.program.state(&account)) else { return };
         let mut conditions = Conditions::new(&before.conditions, meta.generation, self.now);
         conditions.judge(verdict);
         conditions.add(PROGRAMMED, programmed);
         let told = (&before.spending, before.limits.as_slice());
-        let (spending, limits) = money::now(told, self.standing(&account), self.reach == Reach::Synced);
+        let (spending, limits) = money::now(told, self.standing(kind, name), self.reach == Reach::Synced);
         let after = AccountStatus {
             observed_generation: meta.generation,
             conditions: conditions.finish(None),
@@ -184,9 +187,9 @@ impl<'a> Statuses<'a> {
         let Some(verdict) = verdict.filter(|_| self.is_of_interest(meta)) else { return };
         let about = About { kind: Kind::VirtualKey, name, meta };
         let before = key.status.clone().unwrap_or_default();
-        let account = account_of(Kind::VirtualKey, name, self.settings);
+        let account = self.identities.account(Kind::VirtualKey, name);
         let Some(programmed) = self.programmed(verdict, self.program.state(&account)) else { return };
-        let standing = self.standing(&account).filter(|standing| !standing.deleted);
+        let standing = self.standing(Kind::VirtualKey, name).filter(|standing| !standing.deleted);
         let mut conditions = Conditions::new(&before.conditions, meta.generation, self.now);
         conditions.judge(verdict);
         conditions.add(PROGRAMMED, programmed);
@@ -201,11 +204,14 @@ impl<'a> Statuses<'a> {
         let secret_name = keys::wanted_secret(name, key);
         let secret = self.world.secrets.get(&secret_name).filter(|secret| secret.owner_uid == meta.uid);
         let present = secret.and_then(|secret| Some((secret, secret.key.as_ref()?)));
+        // Of an adopted key that people hold, the ledger knows as much.
+        let held = standing.filter(|_| key.spec.adopt.is_some()).map(|standing| &standing.credentials);
+        let held = held.and_then(|held| held.iter().find(|one| one.expires_at.is_none()));
         let after = VirtualKeyStatus {
             observed_generation: meta.generation,
             conditions: conditions.finish(refused.or(expired)),
             secret_name: present.map(|_| secret_name.name.clone()),
-            key_name: present.map(|(_, key)| key.name.clone()),
+            key_name: present.map(|(_, key)| &key.name).or(held.map(|held| &held.name)).cloned(),
             issued_at: present.and_then(|(secret, _)| secret.issued_at).map(time::to_time),
             previous: present.map(|(secret, _)| self.previous(secret)).unwrap_or_default(),
             expires_at: expires_at.map(time::to_time),
@@ -241,9 +247,14 @@ impl<'a> Statuses<'a> {
         let about = About { kind: Kind::Budget, name, meta };
         let before = budget.status.clone().unwrap_or_default();
         let target = &budget.spec.target_ref;
-        let account = target_account(name, budget, self.settings);
-        let Some(programmed) = self.budget_programmed(verdict, account.as_ref()) else { return };
-        let limits = self.budget_limits(budget, verdict, account.as_ref(), &before);
+        let account = self.target(name, budget);
+        let Some(programmed) = self.budget_programmed(verdict, account.as_ref().map(|(account, _)| account))
+        else {
+            return;
+        };
+        let standing = account.filter(|_| verdict.counts);
+        let standing = standing.and_then(|(account, scope)| self.world.ledger.standing_of(&account, &scope));
+        let limits = self.budget_limits(budget, standing, &before);
         let mut conditions = Conditions::new(&before.conditions, meta.generation, self.now);
         conditions.judge(verdict);
         conditions.add(PROGRAMMED, programmed);
@@ -259,6 +270,23 @@ impl<'a> Statuses<'a> {
             limits,
         };
         self.set(&about, &Status::Budget(before), Status::Budget(after));
+    }
+
+    /// Whose account a budget is on, and for whom that is managed; of sessions, nobody's.
+    fn target(&self, name: &ObjectName, budget: &Budget) -> Option<(AccountName, String)> {
+        let target = ObjectName::new(&name.namespace, &budget.spec.target_ref.name);
+        let kind = match budget.spec.target_ref.kind {
+            TargetKind::Organization => Kind::Organization,
+            TargetKind::Team => Kind::Team,
+            TargetKind::User => Kind::User,
+            TargetKind::VirtualKey => Kind::VirtualKey,
+            TargetKind::Tag => {
+                let scope = self.identities.tag_scope(&target.name);
+                return Some((super::desired::tag_account(&target.name), scope));
+            }
+            TargetKind::Session => return None,
+        };
+        Some((self.identities.account(kind, &target), self.identities.owner_scope(kind, &target)))
     }
 
     /// A budget is programmed with the account of its target.
@@ -278,11 +306,9 @@ impl<'a> Statuses<'a> {
     fn budget_limits(
         &self,
         budget: &Budget,
-        verdict: &Verdict,
-        account: Option<&AccountName>,
+        standing: Option<&Standing>,
         before: &BudgetStatus,
     ) -> Vec<LimitStatus> {
-        let standing = account.filter(|_| verdict.counts).and_then(|account| self.standing(account));
         let alerts = alerts(budget);
         let limit = |(index, limit): (usize, &Limit)| {
             let (meant, _) = limits::meaning(limit, "");
@@ -297,20 +323,6 @@ impl<'a> Statuses<'a> {
         };
         budget.spec.limits.iter().enumerate().map(limit).collect()
     }
-}
-
-/// Whose account a budget is on; of sessions, nobody's.
-fn target_account(name: &ObjectName, budget: &Budget, settings: &Settings) -> Option<AccountName> {
-    let target = ObjectName::new(&name.namespace, &budget.spec.target_ref.name);
-    let kind = match budget.spec.target_ref.kind {
-        TargetKind::Organization => Kind::Organization,
-        TargetKind::Team => Kind::Team,
-        TargetKind::User => Kind::User,
-        TargetKind::VirtualKey => Kind::VirtualKey,
-        TargetKind::Tag => return Some(super::desired::tag_account(&target.name)),
-        TargetKind::Session => return None,
-    };
-    Some(account_of(kind, &target, settings))
 }
 
 fn secret_refused(refusal: &str) -> Word {

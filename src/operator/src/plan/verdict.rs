@@ -3,6 +3,7 @@
 //! An object is judged for itself (is it accepted?) and for what it names (does that resolve?). Only a chain in which every
 //! link counts is programmed: where it breaks, everything behind it goes out of the ledger.
 
+use super::adoption::Adopters;
 use super::limits::{self, span_seconds};
 use super::models::narrowed;
 use super::{Kind, ObjectName, Settings, World};
@@ -72,7 +73,8 @@ pub(super) fn named(reference: &Reference, namespace: &str) -> ObjectName {
 }
 
 impl<'a> Verdicts<'a> {
-    pub(super) fn new(world: &'a World, settings: &Settings) -> Self {
+    pub(super) fn new(world: &'a World, settings: &'a Settings) -> Self {
+        let adopters = Adopters::new(world, settings);
         let mut verdicts = Self {
             organizations: BTreeMap::new(),
             teams: BTreeMap::new(),
@@ -82,12 +84,16 @@ impl<'a> Verdicts<'a> {
             price_books: BTreeMap::new(),
         };
         let Self { organizations, teams, users, virtual_keys, budgets, price_books } = &mut verdicts;
-        organizations
-            .extend(world.organizations.iter().map(|(name, one)| (name, organization(name, one, settings))));
-        let chain = Chain { world, settings, organizations };
+        organizations.extend(
+            world
+                .organizations
+                .iter()
+                .map(|(name, one)| (name, organization(name, one, settings, &adopters))),
+        );
+        let chain = Chain { world, settings, organizations, adopters: &adopters };
         teams.extend(world.teams.iter().map(|(name, one)| (name, chain.team(name, one))));
         users.extend(world.users.iter().map(|(name, one)| (name, chain.user(name, one))));
-        *virtual_keys = keys(world, teams, users);
+        *virtual_keys = keys(world, teams, users, &adopters);
         budgets.extend(world.budgets.iter().map(|(name, one)| (name, budget(name, one, world, settings))));
         let price_book = |name| Verdict::new(not_listed(name, Kind::PriceBook, settings), None, None);
         price_books.extend(world.price_books.keys().map(|name| (name, price_book(name))));
@@ -115,8 +121,14 @@ fn bad_selector(allowed: Option<&AllowedNamespaces>) -> Option<Problem> {
     Some(Problem::new("InvalidSelector", message))
 }
 
-fn organization(name: &ObjectName, organization: &Organization, settings: &Settings) -> Verdict {
+fn organization(
+    name: &ObjectName,
+    organization: &Organization,
+    settings: &Settings,
+    adopters: &Adopters<'_>,
+) -> Verdict {
     let refused = not_listed(name, Kind::Organization, settings);
+    let refused = refused.or_else(|| adopters.problem(Kind::Organization, name));
     Verdict::new(refused, None, bad_selector(organization.spec.allowed_namespaces.as_ref()))
 }
 
@@ -125,16 +137,21 @@ struct Chain<'a, 'b> {
     world: &'a World,
     settings: &'b Settings,
     organizations: &'b BTreeMap<&'a ObjectName, Verdict>,
+    adopters: &'b Adopters<'a>,
 }
 
 impl Chain<'_, '_> {
+    fn refused(&self, kind: Kind, name: &ObjectName) -> Option<Problem> {
+        not_listed(name, kind, self.settings).or_else(|| self.adopters.problem(kind, name))
+    }
+
     fn team(&self, name: &ObjectName, team: &Team) -> Verdict {
         let limits = team.spec.per_key.iter().flat_map(|per_key| &per_key.limits).enumerate();
         let flaw = limits
             .map(|(index, limit)| limits::meaning(limit, &format!("spec.perKey.limits[{index}]")).1)
             .find_map(|problem| problem);
         Verdict::new(
-            not_listed(name, Kind::Team, self.settings),
+            self.refused(Kind::Team, name),
             self.organization_of(name, team.spec.organization_ref.as_ref()),
             bad_selector(team.spec.allowed_namespaces.as_ref()).or(flaw),
         )
@@ -142,7 +159,7 @@ impl Chain<'_, '_> {
 
     fn user(&self, name: &ObjectName, user: &User) -> Verdict {
         Verdict::new(
-            not_listed(name, Kind::User, self.settings),
+            self.refused(Kind::User, name),
             self.organization_of(name, user.spec.organization_ref.as_ref()),
             bad_selector(user.spec.allowed_namespaces.as_ref()),
         )
@@ -213,7 +230,7 @@ fn allows(allowed: Option<&AllowedNamespaces>, own: &str, from: &str, world: &Wo
 
 type ByName<'a> = BTreeMap<&'a ObjectName, Verdict>;
 
-fn keys<'a>(world: &'a World, teams: &ByName<'a>, users: &ByName<'a>) -> ByName<'a> {
+fn keys<'a>(world: &'a World, teams: &ByName<'a>, users: &ByName<'a>, adopters: &Adopters<'a>) -> ByName<'a> {
     let mut verdicts: ByName<'a> = world
         .virtual_keys
         .iter()
@@ -221,7 +238,7 @@ fn keys<'a>(world: &'a World, teams: &ByName<'a>, users: &ByName<'a>) -> ByName<
             (
                 name,
                 Verdict::new(
-                    key_refused(name, key, world),
+                    adopters.problem(Kind::VirtualKey, name).or_else(|| key_refused(name, key, world)),
                     key_unresolved(name, key, world, teams, users),
                     None,
                 ),

@@ -13,7 +13,7 @@ use tollgate_proto::v1;
 /// The ledger said something that this operator does not understand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the ledger told of an account without a name or of an unknown kind, or refused for an unknown reason"
+    "the ledger told of an account without a name or of an unknown kind, or of a key without a digest, or refused for an unknown reason"
 )]
 pub struct WireError;
 
@@ -21,7 +21,7 @@ pub struct WireError;
 ///
 /// # Errors
 /// [`WireError`] where it is missing, or of a kind that is not known.
-fn name_from_wire(name: Option<v1::AccountName>) -> Result<AccountName, WireError> {
+pub(crate) fn name_from_wire(name: Option<v1::AccountName>) -> Result<AccountName, WireError> {
     name.ok_or(WireError)?.try_into().map_err(|_| WireError)
 }
 
@@ -31,7 +31,7 @@ impl From<&Account> for v1::DesiredAccount {
         Self {
             name: Some(account.name.clone().into()),
             owner_scope: account.owner_scope.clone(),
-            adopt: false,
+            adopt: account.adopt,
             alias: account.alias.clone(),
             organization: text(&account.organization),
             team: text(&account.team),
@@ -85,8 +85,14 @@ impl From<&RateLimit> for v1::DesiredRate {
     }
 }
 
+fn credential_from_wire(credential: v1::DesiredCredential) -> Result<Credential, WireError> {
+    let digest = credential.digest.as_slice().try_into().map_err(|_| WireError)?;
+    let expires_at = credential.expires_at_unix_ms.map(Timestamp::new);
+    Ok(Credential { digest, name: credential.name, expires_at })
+}
+
 /// `None`: a window that no custom resource can name.
-fn window_from_wire(window: Option<v1::Window>) -> Option<Window> {
+pub(crate) fn window_from_wire(window: Option<v1::Window>) -> Option<Window> {
     use v1::window::Kind;
     let zone = |name: &str| if name.is_empty() { Some(Zone::UTC) } else { name.parse().ok() };
     Some(match window?.kind? {
@@ -134,6 +140,7 @@ pub fn standing_from_wire(status: v1::AccountStatus) -> Result<(AccountName, Sta
         pending: Nanodollars::new(status.pending),
         last_used_at: status.last_used_at_unix_ms.map(Timestamp::new),
         exhausted: status.exhausted,
+        credentials: status.credentials.into_iter().map(credential_from_wire).collect::<Result<_, _>>()?,
     };
     Ok((name, standing))
 }

@@ -34,6 +34,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = immutable_target(),
+    validation = Rule::new("!has(self.adopt) || (self.targetRef.kind == 'Tag' && self.adopt == self.targetRef.name)")
+        .message("adopt is for a budget on a tag, and names the tag as targetRef.name does; an account of another kind is adopted by its own object"),
     validation = Rule::new("self.targetRef.kind != 'Session' || self.limits.all(l, l.period == 'Lifetime' && !has(l.model))")
         .message("a budget on sessions counts each session over its life: write period: Lifetime, and no model"),
     validation = Rule::new("self.targetRef.kind != 'Session' || !has(self.mode) || self.mode == 'Enforce'")
@@ -44,6 +46,10 @@ use serde::{Deserialize, Serialize};
 pub struct BudgetSpec {
     /// Whose spending is limited. Can not be changed.
     pub target_ref: TargetRef,
+    /// The tag once more, where the admin API has made its account: it is taken over, with all that it has spent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub adopt: Option<String>,
     /// All of them apply.
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("size(self) >= 1")

@@ -1,5 +1,6 @@
 //! A company, or a division of it.
 
+use super::attachment::immutable;
 use super::{AccountStatus, AllowedNamespaces, Rates, models};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -25,11 +26,17 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = immutable("adopt"))]
 pub struct OrganizationSpec {
     /// What people call it; left out: its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
+    /// The id of an account that the admin API has made: the organization takes it over, with all that it has spent and all who belong to it.
+    /// Left out: an account of its own. Only in namespaces of the platform. Can not be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub adopt: Option<String>,
     /// Which models it allows: names, aliases and patterns such as `anthropic/*`. Left out: every model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 256)))]

@@ -29,12 +29,17 @@ use tollgate_domain::extra;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = immutable("organizationRef"))]
+#[x_kube(validation = immutable("organizationRef"), validation = immutable("adopt"))]
 pub struct TeamSpec {
     /// What people call it; left out: its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
+    /// The id of an account that the admin API has made: the team takes it over, with all that it has spent and all who belong to it.
+    /// Left out: an account of its own. Only in namespaces of the platform. Can not be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub adopt: Option<String>,
     /// To which organization it belongs. Can not be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_ref: Option<Reference>,
@@ -112,6 +117,9 @@ pub enum Extra {
 }
 
 impl Extra {
+    /// Every one, in their order.
+    pub const ALL: [Self; 4] = [Self::FastMode, Self::PriorityTier, Self::InferenceGeo, Self::LongContext];
+
     /// What it stands for.
     pub const fn meant(self) -> extra::Extra {
         match self {

@@ -27,12 +27,17 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = immutable("organizationRef"))]
+#[x_kube(validation = immutable("organizationRef"), validation = immutable("adopt"))]
 pub struct UserSpec {
     /// What people call the person; left out: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
+    /// The id of an account that the admin API has made: the user takes it over, with all that it has spent and all who belong to it.
+    /// Left out: an account of its own. Only in namespaces of the platform. Can not be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub adopt: Option<String>,
     /// To which organization the person belongs. Can not be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization_ref: Option<Reference>,

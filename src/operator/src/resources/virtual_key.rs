@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = immutable("teamRef"), validation = immutable("userRef"))]
+#[x_kube(validation = immutable("teamRef"), validation = immutable("userRef"), validation = immutable("adopt"))]
 pub struct VirtualKeySpec {
     /// What people call it; left out: its namespace and name. No other key has the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +40,12 @@ pub struct VirtualKeySpec {
     #[x_kube(validation = Rule::new("!self.contains('/')")
         .message("displayName of a key has no slash: NAMESPACE/NAME is what keys without one are called"))]
     pub display_name: Option<String>,
+    /// The id of an account that the admin API has made: the key takes it over, with all that it has spent. What people hold of it works on,
+    /// and there is no Secret before the first rotation. Left out: an account of its own. Only in namespaces of the platform. Can not
+    /// be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub adopt: Option<String>,
     /// Of which team it is. Can not be changed.
     pub team_ref: Reference,
     /// Whose it is. Can not be changed.

@@ -2,6 +2,7 @@
 //!
 //! A connection is made anew whenever the operator's certificate is, and the stream of changes is taken up again where it broke off.
 
+use crate::authority::Own;
 use crate::plan::MANAGED_BY;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 /// The name that the ledger's certificate always has, whatever the address it is reached by.
 const LEDGER_NAME: &str = "tollgate-ledger";
 /// A ledger that is there answers at once.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A thousand accounts in one transaction, on a slow disk.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A connection whose other side vanished is noticed within a minute, although it may be silent for days.
@@ -34,6 +35,28 @@ pub struct Pass {
     pub key: Zeroizing<Vec<u8>>,
     /// One or more authorities.
     pub authorities: Vec<u8>,
+}
+
+impl Pass {
+    /// The operator's own certificate, once it has one.
+    pub fn of(own: &Own) -> Option<Self> {
+        let pair = own.operator.pair.as_ref()?;
+        Some(Self {
+            certificate: pair.certificate().into(),
+            key: pair.key().as_bytes().to_vec().into(),
+            authorities: own.operator.authorities.clone().into(),
+        })
+    }
+
+    /// How a connection is made by it.
+    pub(super) fn tls(&self) -> ClientTlsConfig {
+        trusting(&self.authorities).identity(Identity::from_pem(&self.certificate, &*self.key))
+    }
+}
+
+/// The ledger is known by these authorities.
+pub(super) fn trusting(authorities: &[u8]) -> ClientTlsConfig {
+    ClientTlsConfig::new().domain_name(LEDGER_NAME).ca_certificate(Certificate::from_pem(authorities))
 }
 
 impl std::fmt::Debug for Pass {
@@ -94,10 +117,7 @@ impl Ledger {
     fn connect(&self) -> Result<Connection, Away> {
         let mut pass = self.pass.clone();
         let newest = pass.borrow_and_update();
-        let tls = ClientTlsConfig::new()
-            .domain_name(LEDGER_NAME)
-            .identity(Identity::from_pem(&newest.certificate, &*newest.key))
-            .ca_certificate(Certificate::from_pem(&newest.authorities));
+        let tls = newest.tls();
         drop(newest);
         let channel = Endpoint::from_shared(self.address.clone())?
             .connect_timeout(CONNECT_MAX)
@@ -182,7 +202,7 @@ impl Ledger {
 }
 
 /// A request that is answered soon, or given up.
-fn soon<T>(message: T) -> Request<T> {
+pub(super) fn soon<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(ANSWER_MAX);
     request

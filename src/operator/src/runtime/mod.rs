@@ -7,12 +7,14 @@ mod act;
 mod gauges;
 mod leader;
 mod ledger;
+mod list;
 mod mirror;
 mod watch;
 
 pub use gauges::{Gauges, routes as health};
 pub use leader::follow as follow_leader;
-pub use ledger::{Ledger, Pass};
+pub use ledger::{Away, Ledger, Pass};
+pub use list::{Books, Door, list};
 
 use crate::clock;
 use crate::plan::{self, ObjectName, Settings};

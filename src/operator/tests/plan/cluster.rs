@@ -29,6 +29,8 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) account: Account,
+    /// `api` or `kubernetes`.
+    pub(crate) managed_by: &'static str,
     pub(crate) revision: u64,
     pub(crate) deleted: bool,
     pub(crate) posted: Nanodollars,
@@ -396,18 +398,35 @@ impl Cluster {
         answer
     }
 
-    /// The order of credentials means nothing to a ledger.
+    /// The order of credentials means nothing to a ledger, and who adopts is forgotten once it is done.
     fn hold(&mut self, account: &Account) {
         let mut account = account.clone();
-        account.credentials.sort();
         let before = self.ledger.get(&account.name);
-        if before.is_some_and(|held| !held.deleted && held.account == account) {
+        if keeps_credentials(&account) {
+            account.credentials = before.map(|held| held.account.credentials.clone()).unwrap_or_default();
+        }
+        account.adopt = false;
+        account.credentials.sort();
+        if before
+            .is_some_and(|held| !held.deleted && held.account == account && held.managed_by == "kubernetes")
+        {
             return;
         }
+        self.put_account(account, "kubernetes");
+    }
+
+    fn put_account(&mut self, account: Account, managed_by: &'static str) {
         self.revisions += 1;
-        let posted = before.map_or(Nanodollars::ZERO, |held| held.posted);
+        let (name, revision) = (account.name.clone(), self.revisions);
+        let posted = self.ledger.get(&name).map_or(Nanodollars::ZERO, |held| held.posted);
+        self.ledger.insert(name, Held { account, managed_by, revision, deleted: false, posted });
+    }
+
+    /// An account that the admin API makes.
+    pub(crate) fn make_by_api(&mut self, account: Account) {
         let name = account.name.clone();
-        self.ledger.insert(name, Held { account, revision: self.revisions, deleted: false, posted });
+        self.put_account(account, "api");
+        self.tell(&name);
     }
 
     fn living(&self) -> impl Iterator<Item = (&AccountName, &Held)> {
@@ -415,8 +434,23 @@ impl Cluster {
     }
 
     fn judge(&self, account: &Account) -> Result<(), Refusal> {
-        let refuse =
-            |reason, message: &str| Err(Refusal { reason, field: String::new(), message: message.into() });
+        let refuse_field = |reason, field: &str, message: &str| {
+            Err(Refusal { reason, field: field.into(), message: message.into() })
+        };
+        let refuse = |reason, message: &str| refuse_field(reason, "", message);
+        let there = self.ledger.get(&account.name);
+        if let Some(held) = there.filter(|held| !held.deleted) {
+            let own = held.managed_by == "kubernetes" && held.account.owner_scope == account.owner_scope;
+            if !own && !(held.managed_by == "api" && account.adopt) {
+                return refuse(
+                    RefusalReason::Conflict,
+                    &format!("{} is managed by {}", account.name.id, held.managed_by),
+                );
+            }
+        }
+        if account.adopt && there.is_none() {
+            return refuse(RefusalReason::NotFound, &format!("{} does not exist", account.name.id));
+        }
         let owners = [
             (AccountKind::Organization, &account.organization),
             (AccountKind::Team, &account.team),
@@ -429,7 +463,7 @@ impl Cluster {
             }
         }
         if account.name.kind == AccountKind::Key {
-            if account.credentials.is_empty() {
+            if account.credentials.is_empty() && !account.adopt {
                 return refuse(RefusalReason::Invalid, "credentials are missing");
             }
             let taken = |(name, held): (&AccountName, &Held)| {
@@ -441,8 +475,17 @@ impl Cluster {
                     &format!("a key with the alias {} exists", account.alias),
                 );
             }
+            let works = there.is_some_and(|held| !held.deleted && !self.living_credentials(held).is_empty());
+            if keeps_credentials(account) && !works {
+                return refuse_field(RefusalReason::NotFound, "credentials", "a credential does not exist");
+            }
         }
         Ok(())
+    }
+
+    fn living_credentials(&self, held: &Held) -> Vec<Credential> {
+        let all = held.account.credentials.iter();
+        all.filter(|one| one.expires_at.is_none_or(|at| at > self.now)).cloned().collect()
     }
 
     fn delete_account(&mut self, name: &AccountName) {
@@ -486,7 +529,7 @@ impl Cluster {
             !limit.soft && !limit.observe && limit.model.is_none() && held.posted >= limit.amount
         };
         let standing = Standing {
-            managed_by: "kubernetes".into(),
+            managed_by: held.managed_by.into(),
             owner_scope: held.account.owner_scope.clone(),
             revision: held.revision,
             deleted: held.deleted,
@@ -496,6 +539,7 @@ impl Cluster {
             pending: Nanodollars::ZERO,
             last_used_at: (held.posted > Nanodollars::ZERO).then_some(self.now),
             exhausted: held.account.limits.iter().any(spent),
+            credentials: if held.deleted { vec![] } else { self.living_credentials(held) },
         };
         self.world.ledger.tell(name.clone(), standing);
     }
@@ -569,6 +613,10 @@ fn price_fault(fault: SheetFault) -> PriceFault {
         SheetErrorKind::Invalid => RefusalReason::Invalid,
     };
     PriceFault { sheet: fault.sheet, reason, field: fault.field, message: fault.error.to_string() }
+}
+
+fn keeps_credentials(account: &Account) -> bool {
+    account.adopt && account.name.kind == AccountKind::Key && account.credentials.is_empty()
 }
 
 /// What comes back from an API server is what was sent there as JSON.

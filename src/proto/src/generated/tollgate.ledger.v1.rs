@@ -1324,7 +1324,7 @@ pub struct DesiredAccount {
     /// only keys of a VirtualKey in it.
     #[prost(string, tag = "2")]
     pub owner_scope: ::prost::alloc::string::String,
-    /// Takes over an account that the HTTP API made; otherwise that is a conflict.
+    /// Takes over an account that the HTTP API made, with all that it has spent; otherwise that is a conflict. One that never was is not made.
     #[prost(bool, tag = "3")]
     pub adopt: bool,
     #[prost(string, tag = "4")]
@@ -1363,7 +1363,8 @@ pub struct DesiredAccount {
     /// From when on it is refused.
     #[prost(int64, optional, tag = "17")]
     pub expires_at_unix_ms: ::core::option::Option<i64>,
-    /// Of a key, 1 to 16; of every other kind, none. Those that are left out are refused from now on.
+    /// Of a key, 1 to 16; of every other kind, none. Those that are left out are refused from now on. A key that is adopted may leave out all
+    /// of them: those that work then work on, and where none does, that is refused.
     #[prost(message, repeated, tag = "18")]
     pub credentials: ::prost::alloc::vec::Vec<DesiredCredential>,
 }
@@ -1591,6 +1592,9 @@ pub struct AccountStatus {
     /// Nothing is left on a limit that refuses.
     #[prost(bool, tag = "12")]
     pub exhausted: bool,
+    /// Of a key, those that work.
+    #[prost(message, repeated, tag = "13")]
+    pub credentials: ::prost::alloc::vec::Vec<DesiredCredential>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitStatus {
@@ -1654,6 +1658,34 @@ pub struct LimitCrossing {
     pub amount: i64,
     #[prost(int64, tag = "11")]
     pub posted: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRequest {
+    /// Of the last answer; empty: from the beginning.
+    #[prost(bytes = "vec", tag = "1")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+    /// 1 to 500; 0: 100. An answer can have fewer.
+    #[prost(uint32, tag = "2")]
+    pub at_most: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub accounts: ::prost::alloc::vec::Vec<ListedAccount>,
+    /// Empty: that was all.
+    #[prost(bytes = "vec", tag = "2")]
+    pub cursor: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListedAccount {
+    /// As one would apply it. `blocked` is set, `adopt` is not. A limit over a window that only the HTTP API can make has none here.
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<DesiredAccount>,
+    #[prost(string, tag = "2")]
+    pub managed_by: ::prost::alloc::string::String,
+    /// Names in its metadata, which is the HTTP API's alone.
+    #[prost(string, repeated, tag = "3")]
+    pub metadata: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2013,6 +2045,29 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "Crossings"));
             self.inner.unary(req, path, codec).await
         }
+        /// Every account there is, whoever manages it, with all that is said of it: in the order of their making, a part at a time. What is made
+        /// meanwhile comes last.
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tollgate.ledger.v1.Admin/List",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tollgate.ledger.v1.Admin", "List"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2071,6 +2126,12 @@ pub mod admin_server {
             tonic::Response<super::CrossingsResponse>,
             tonic::Status,
         >;
+        /// Every account there is, whoever manages it, with all that is said of it: in the order of their making, a part at a time. What is made
+        /// meanwhile comes last.
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListResponse>, tonic::Status>;
     }
     /// What an operator asks of the ledger: it says what accounts should be, and hears how they stand. Served on the admin port beside the
     /// HTTP API, to whoever sends the master key as `authorization: Bearer KEY`. Instants are Unix milliseconds in UTC, amounts are
@@ -2354,6 +2415,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CrossingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tollgate.ledger.v1.Admin/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListRequest>
+                    for ListSvc<T> {
+                        type Response = super::ListResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

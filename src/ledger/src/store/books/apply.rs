@@ -58,8 +58,13 @@ impl Current {
             wanted.owners.organization.take_if(|own| *own == theirs);
         }
         wanted.metadata.clone_from(&record.spec.metadata);
-        Ok(sorted(wanted) == sorted(record.spec)
-            && living(&desired.credentials, now) == living(&credentials(db, self.account)?, now))
+        let present = credentials(db, self.account)?;
+        let present = living(&present, now);
+        let is_open = match desired.keeps_credentials() {
+            true => !present.is_empty(),
+            false => living(&desired.credentials, now) == present,
+        };
+        Ok(sorted(wanted) == sorted(record.spec) && is_open)
     }
 }
 
@@ -86,6 +91,20 @@ fn credentials(db: &dyn Sql, account: i64) -> sql::Result<Vec<DesiredCredential>
             Ok(DesiredCredential { credential, expires_at: maybe_instant(row, 2)? })
         })
         .collect()
+}
+
+/// Of a key, the credentials that work; of every other kind, none.
+pub(super) fn living_credentials(
+    db: &dyn Sql,
+    kind: AccountKind,
+    account: i64,
+    now: Timestamp,
+) -> sql::Result<Vec<DesiredCredential>> {
+    if kind != AccountKind::Key {
+        return Ok(Vec::new());
+    }
+    let all = credentials(db, account)?;
+    Ok(living(&all, now).into_iter().cloned().collect())
 }
 
 /// The revision of an account that is what it should be. Only reads, because that is so nearly always.
@@ -170,7 +189,9 @@ impl Books<'_> {
             "UPDATE account SET managed_by = $1, owner_scope = $2 WHERE account = $3",
             &values![&desired.manager.name, &desired.manager.scope, current.account],
         )?;
-        self.set_credentials(current.account, &desired.credentials, now)?;
+        if !desired.keeps_credentials() {
+            self.set_credentials(current.account, &desired.credentials, now)?;
+        }
         Ok(Ok((applied, current.revision)))
     }
 
@@ -242,6 +263,10 @@ impl Books<'_> {
                 return Ok(Some(managed_by_another(&desired.name, &current.manager)));
             }
         }
+        if desired.adopt && current.is_none() {
+            let error = StoreError::NotFound(format!("{} {}", desired.name.kind, desired.name.id));
+            return Ok(Some(Refused { field: "name".to_owned(), error }));
+        }
         let owners = &desired.spec.owners;
         let organization = if desired.name.kind == AccountKind::Tag { "name.scope" } else { "organization" };
         for (field, kind, id) in [
@@ -275,7 +300,17 @@ impl Books<'_> {
                 return Ok(Some(conflict(&format!("credentials[{index}].digest"), why)));
             }
         }
+        if desired.keeps_credentials() && !self.is_open(current, now)? {
+            let error = StoreError::NotFound(format!("a credential of key {} that works", desired.name.id));
+            return Ok(Some(Refused { field: "credentials".to_owned(), error }));
+        }
         Ok(None)
+    }
+
+    /// Whether a key has a credential that works.
+    fn is_open(&self, key: Option<&Current>, now: Timestamp) -> Result<bool, Failure> {
+        let Some(key) = key.filter(|key| key.alive) else { return Ok(false) };
+        Ok(!living_credentials(self.db, AccountKind::Key, key.account, now)?.is_empty())
     }
 
     /// Lets these credentials count, and no others.

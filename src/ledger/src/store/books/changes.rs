@@ -10,7 +10,7 @@
 //!
 //! A cursor that is far behind gets every account, a page at a time, instead of a long stretch of the journal.
 
-use super::apply::is_exhausted;
+use super::apply::{is_exhausted, living_credentials};
 use super::code::{corrupt, parsed, unpack_ids, unsigned};
 use super::memory::Ground;
 use super::records;
@@ -32,7 +32,7 @@ const SHARED_BEHIND_MS_MAX: i64 = 10 * 60_000;
 const ALONE_BEHIND_MS_MAX: i64 = 24 * 3_600_000;
 
 /// Sessions come and go with requests, and nobody specified them.
-const OF_INTEREST: &str = "kind IN ('organization', 'team', 'user', 'key', 'tag')";
+pub(super) const OF_INTEREST: &str = "kind IN ('organization', 'team', 'user', 'key', 'tag')";
 
 /// At most so many accounts that have changed since `cursor`.
 pub(super) fn changes(
@@ -211,5 +211,6 @@ fn account_now(db: &dyn Sql, ground: &Ground, account: i64, now: Timestamp) -> s
     let alive = row.is_null(6);
     let record = if alive { Some(Box::new(records::record(db, ground, account, now)?)) } else { None };
     let exhausted = record.as_deref().is_some_and(|record| is_exhausted(record, ground.observe));
-    Ok(AccountNow { name, manager, revision, record, exhausted })
+    let credentials = if alive { living_credentials(db, kind, account, now)? } else { Vec::new() };
+    Ok(AccountNow { name, manager, revision, record, exhausted, credentials })
 }

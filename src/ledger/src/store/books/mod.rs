@@ -14,6 +14,7 @@ mod holds;
 mod journal;
 mod keys;
 mod limits;
+mod listing;
 mod locking;
 mod memory;
 mod meta;
@@ -49,8 +50,8 @@ use super::clock_check::ClockError;
 use super::sql::{self, Sql, SqlError};
 use super::{
     AccountChange, AccountFilter, AccountName, AccountRecord, AccountRef, Applied, Changes, Crossing, Cursor,
-    DesiredAccount, Found, Manager, NewAccount, Operated, Page, PricesSet, Reach, Refused, SpendFilter,
-    SpendRecord, Store, StoreError, TagSpend,
+    DesiredAccount, Found, Listed, Manager, NewAccount, Operated, Page, PricesSet, Reach, Refused,
+    SpendFilter, SpendRecord, Store, StoreError, TagSpend,
 };
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -379,6 +380,10 @@ impl Operated for BooksStore {
             changes::changes(db, ground, now, since.as_ref(), at_most)
         };
         self.lists.run_at(read).await
+    }
+
+    async fn listed(&self, after: i64, at_most: u32) -> Result<Vec<Listed>, StoreError> {
+        self.lists.run_at(move |db, ground, now| listing::listed(db, ground, now, after, at_most)).await
     }
 
     fn epoch(&self) -> [u8; 8] {
