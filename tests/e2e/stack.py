@@ -39,6 +39,14 @@ def wait_until(condition, what: str, patience: float = PATIENCE):
     raise AssertionError(f"not within {patience:.0f} s: {what}")
 
 
+def ask_admin(http: httpx.Client, master: str, method: str, path: str, body=None, **parameters):
+    """What the admin API answers."""
+    response = http.request(method, path, json=body, params=parameters or None, headers={"authorization": f"Bearer {master}"})
+    assert response.status_code == 200, f"{method} {path}: {response.status_code} {response.text}"
+    # Amounts are exact, and stay so.
+    return response.json(parse_float=Decimal)
+
+
 class Mock:
     """The mock provider, and its control API."""
 
@@ -169,12 +177,7 @@ class Stack:
     # The admin API.
 
     def admin(self, method: str, path: str, body=None, **parameters):
-        response = self.http.request(
-            method, path, json=body, params=parameters or None, headers={"authorization": f"Bearer {MASTER}"}
-        )
-        assert response.status_code == 200, f"{method} {path}: {response.status_code} {response.text}"
-        # Amounts are exact, and stay so.
-        return response.json(parse_float=Decimal)
+        return ask_admin(self.http, MASTER, method, path, body, **parameters)
 
     def organization(self, **fields) -> str:
         return self.admin("POST", "/organization/new", fields)["organization_id"]

@@ -67,17 +67,18 @@ def request(
     cluster: Cluster,
     namespace: str,
     pod: str,
-    url: str,
+    url: str | list[str],
     headers: dict | None = None,
     body: dict | None = None,
     arguments: tuple[str, ...] = (),
     container: str = "agent",
 ) -> list[Answer]:
-    """Requests from within a pod, as many as `arguments` say, else one. `url` and headers may name the pod's variables."""
+    """Requests from within a pod, as many as `arguments` say, else one to each URL. URLs and headers may name the pod's variables."""
     command = ["/client", "request", *arguments]
     command += [f"--header={name}: {value}" for name, value in (headers or {}).items()]
     command += [f"--data={json.dumps(body)}"] if body is not None else []
-    said = cluster.exec(pod, *command, url, namespace=namespace, container=container)
+    command += [url] if isinstance(url, str) else url
+    said = cluster.exec(pod, *command, namespace=namespace, container=container)
     return [Answer(**json.loads(line)) for line in said.splitlines()]
 
 

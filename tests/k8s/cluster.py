@@ -51,11 +51,14 @@ class Cluster:
     # Commands.
 
     def run(self, *command: str, stdin: str | None = None, timeout: float = PATIENCE) -> str:
-        done = subprocess.run(
-            command, env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        return self.pipe(*command, stdin=stdin and stdin.encode(), timeout=timeout).decode()
+
+    def pipe(self, *command: str, stdin: bytes | None = None, timeout: float = PATIENCE) -> bytes:
+        """`run`, with what is no text."""
+        done = subprocess.run(command, env=self.env, input=stdin, capture_output=True, timeout=timeout, check=False)
         if done.returncode:
-            raise Refused(f"{shlex.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            said = (done.stdout + done.stderr).decode(errors="replace")
+            raise Refused(f"{shlex.join(command)}: exit {done.returncode}\n{said}")
         return done.stdout
 
     def kubectl(self, *arguments: str, **options) -> str:

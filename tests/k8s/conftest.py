@@ -6,6 +6,7 @@ import secrets
 
 import cluster as clusters
 import images
+import installation
 import pytest
 import trustme
 
@@ -42,6 +43,26 @@ def cluster(bare_cluster, client, authority, tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     images.load(bare_cluster, folder, client, pathlib.Path(os.environ["TOLLGATE_ENVOY"]), authority)
     return bare_cluster
+
+
+@pytest.fixture(scope="session")
+def site(cluster, authority):
+    """All that Tollgate needs where it is installed, and nothing of it."""
+    installation.load_images(cluster)
+    with installation.provider(cluster) as provider:
+        yield installation.Installation(cluster, provider, installation.prepare(cluster, authority))
+
+
+@pytest.fixture(scope="session")
+def tollgate(site):
+    """Today's chart as it is, installed once for all."""
+    site.notes = site.helm("install")
+    return site
+
+
+def pytest_collection_modifyitems(items):
+    """First what needs the cluster alone, then what needs an installation, then what installs by itself."""
+    items.sort(key=lambda item: ("tollgate" in item.fixturenames) + 2 * getattr(item.module, "INSTALLS", False))
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Tollgate on a cluster as a platform team has it: the chart as it is, with a mock provider behind, and a company's own certificates."""
 
+import base64
 import contextlib
 import json
 import pathlib
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 import agents
 import httpx
 import trustme
+from accounts import Ledger
 from cluster import Cluster
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -23,6 +26,8 @@ PROVIDERS = "providers"
 PROVIDER_PORT = 8080
 PROVIDER_KEYS = {"anthropic": "provider-key-anthropic", "openai": "provider-key-openai", "gemini": "provider-key-gemini"}
 GATEWAY = f"{RELEASE}-gateway.{NAMESPACE}.svc"
+# Where sidecars may decide themselves, with the providers' credentials.
+DIRECT = "trusted"
 
 
 class Provider:
@@ -37,6 +42,10 @@ class Provider:
     def count(self) -> int:
         return self.http.get("/mock/count").json()["count"]
 
+    def release(self) -> None:
+        """Lets what waits for it come to its end."""
+        self.http.post("/mock/release").raise_for_status()
+
 
 class Installation:
     """A release of the chart."""
@@ -45,13 +54,39 @@ class Installation:
         self.cluster = cluster
         self.provider = provider
         self.values = values
+        # What Helm said when it was installed.
+        self.notes = ""
 
-    def helm(self, verb: str, *arguments: str) -> str:
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as values:
-            json.dump(self.values, values)
-            values.flush()
-            where = [RELEASE, str(CHART), f"--namespace={NAMESPACE}", f"--values={values.name}"]
+    def helm(self, verb: str, *arguments: str, chart: pathlib.Path = CHART, **values) -> str:
+        """Installs or upgrades; `values` go over those of the installation."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({**self.values, **values}, file)
+            file.flush()
+            where = [RELEASE, str(chart), f"--namespace={NAMESPACE}", f"--values={file.name}"]
             return self.cluster.helm(verb, *where, "--wait", "--timeout=5m", *arguments, timeout=330)
+
+    def uninstall(self) -> None:
+        where = f"--namespace={NAMESPACE}"
+        self.cluster.helm("uninstall", RELEASE, where, "--ignore-not-found", "--wait", "--timeout=2m", timeout=150)
+
+    def secret(self, name: str, namespace: str = NAMESPACE) -> dict[str, bytes]:
+        """What a Secret holds."""
+        entries = self.cluster.get("secret", name, namespace)["data"]
+        return {entry: base64.b64decode(value) for entry, value in entries.items()}
+
+    def pods(self, part: str) -> list[dict]:
+        return self.cluster.find("pods", NAMESPACE, f"app.kubernetes.io/component={part}")
+
+    @contextlib.contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The admin API of the ledger that runs now, as long as it runs."""
+        master = self.secret(f"{RELEASE}-master-key")["master-key"].decode()
+        authority = ssl.create_default_context(cadata=self.secret(f"{RELEASE}-ca")["ca.crt"].decode())
+        # It is reached by a port of this machine.
+        authority.check_hostname = False
+        with self.cluster.forward(f"service/{RELEASE}-ledger", 4002, NAMESPACE) as port:
+            with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=authority, timeout=30, trust_env=False) as http:
+                yield Ledger(http, master)
 
 
 @contextlib.contextmanager
@@ -83,27 +118,25 @@ def provider(cluster: Cluster) -> Iterator[Provider]:
     cluster.kubectl("delete", "namespace", PROVIDERS, "--wait=false")
 
 
-def prepare(cluster: Cluster, authority: trustme.CA, volume: str = "ledger") -> dict:
-    """What a platform team has before it installs: a namespace, the providers' keys and a certificate. Gives the chart's values."""
-    cluster.kubectl("create", "namespace", NAMESPACE)
+def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
+    """What a platform team has before it installs: namespaces, the providers' keys and a certificate. Gives the chart's values."""
+    for namespace in (NAMESPACE, DIRECT):
+        cluster.kubectl("create", "namespace", namespace)
     pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
     certificate = {
         "tls.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode(),
         "tls.key": pair.private_key_pem.bytes().decode(),
     }
-    cluster.apply(
-        [
-            secret("gateway-certificate", certificate, "kubernetes.io/tls"),
-            *(secret(f"provider-{api}", {"api-key": key}) for api, key in PROVIDER_KEYS.items()),
-        ],
-        NAMESPACE,
-    )
+    credentials = [secret(f"provider-{api}", {"api-key": key}) for api, key in PROVIDER_KEYS.items()]
+    cluster.apply([secret("gateway-certificate", certificate, "kubernetes.io/tls"), *credentials], NAMESPACE)
+    cluster.apply(credentials, DIRECT)
     url = f"http://mock-provider.{PROVIDERS}.svc:{PROVIDER_PORT}"
     return {
         "providers": {api: {"secret": f"provider-{api}", "url": url} for api in PROVIDER_KEYS},
-        "ledger": {"persistence": {"size": "1Gi", "storageClass": cluster.volume(volume) or ""}},
+        "ledger": {"persistence": {"size": "1Gi", "storageClass": cluster.volume("ledger") or ""}},
         # Short, so that the tests need not wait for them.
         "gateway": {"tls": {"secret": "gateway-certificate"}, "drain": {"endpointsSeconds": 2, "streamsSeconds": 60}},
+        "injection": {"directNamespaces": [DIRECT]},
     }
 
 

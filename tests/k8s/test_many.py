@@ -6,10 +6,10 @@ import os
 import time
 
 import agents
-import installation
 import pytest
 from cluster import Cluster
 from installation import NAMESPACE, RELEASE
+from resources import GROUP, is_ready
 
 pytestmark = pytest.mark.long
 IN_ORDER = True
@@ -24,8 +24,6 @@ PATIENCE = 1_800
 IDLE = 120
 # An idle operator renews its lease every few seconds, and its watches every few minutes.
 IDLE_CALLS = 60
-
-GROUP = "tollgate.dev/v1alpha1"
 
 
 def team(number: int) -> dict:
@@ -114,17 +112,6 @@ def wait_until_ready(cluster: Cluster, kind: str, count: int, since: float) -> f
 
 
 @pytest.fixture(scope="module")
-def tollgate(cluster, authority):
-    installation.load_images(cluster)
-    with installation.provider(cluster) as provider:
-        one = installation.Installation(cluster, provider, installation.prepare(cluster, authority))
-        one.helm("install")
-        cluster.apply(flow())
-        yield one
-        cluster.helm("uninstall", RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=5m", timeout=330)
-
-
-@pytest.fixture(scope="module")
 def figures(request):
     """What was measured; printed at the end, for docs/kubernetes/install.md."""
     found = {}
@@ -134,6 +121,7 @@ def figures(request):
 
 
 def test_all_get_ready(cluster, tollgate, figures):
+    cluster.apply(flow())
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": people(n)}} for n in range(NAMESPACES)])
     figures["operator, MiB, with nothing"] = f"{memory_mib(cluster):.0f}"
     begin = time.monotonic()
@@ -212,6 +200,5 @@ def test_of_two_operators_one_works_and_the_other_follows_it(cluster, tollgate, 
     begin = time.monotonic()
     cluster.kubectl("delete", "pod", leader, f"--namespace={NAMESPACE}", "--force", "--grace-period=0")
     cluster.apply({"apiVersion": GROUP, **key(KEYS)}, people(0))
-    is_ready = lambda thing: any(one["type"] == "Ready" and one["status"] == "True" for one in thing.get("status", {}).get("conditions", []))
     cluster.watch("virtualkeys", f"key-{KEYS}", is_ready, "the other one works", people(0))
     figures["leader killed, the other at work after, s"] = f"{time.monotonic() - begin:.0f}"

@@ -3,42 +3,32 @@
 import concurrent.futures
 import decimal
 import os
-import time
 
 import agents
 import installation
 import postgres
 import pytest
-from installation import NAMESPACE, RELEASE
+from installation import NAMESPACE
+from resources import apply, make_key, open_team
 
 pytestmark = pytest.mark.long
 IN_ORDER = True
 
 PEOPLE = "people"
-GROUP = "tollgate.dev/v1alpha1"
-
 
 @pytest.fixture(scope="module")
-def tollgate(cluster, authority, tmp_path_factory):
+def tollgate(cluster, site, tmp_path_factory):
     if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
         pytest.skip("machine: the tests make a database only on a node of their own")
-    installation.load_images(cluster)
-    with installation.provider(cluster) as provider:
-        values = installation.prepare(cluster, authority)
-        database = postgres.start(cluster, tmp_path_factory.mktemp("postgresql"))
-        cluster.apply(installation.secret("database", database), NAMESPACE)
-        values["ledger"] = {"store": "postgresql", "replicas": 2, "postgresql": {"secret": "database"}}
-        one = installation.Installation(cluster, provider, values)
-        one.helm("install")
-        cluster.kubectl("create", "namespace", PEOPLE)
-        team = {"kind": "Team", "metadata": {"name": "many"}, "spec": {"allowedNamespaces": {"from": "All"}}}
-        key = {"kind": "VirtualKey", "metadata": {"name": "agent"}, "spec": {"teamRef": {"name": "many", "namespace": NAMESPACE}}}
-        cluster.apply({"apiVersion": GROUP, **team}, NAMESPACE)
-        cluster.apply({"apiVersion": GROUP, **key}, PEOPLE)
-        cluster.wait("virtualkey/agent", "condition=Ready", PEOPLE)
-        agents.start(cluster, PEOPLE, "agent", **agents.with_secret("agent"))
-        yield one
-        cluster.helm("uninstall", RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=2m")
+    database = postgres.start(cluster, tmp_path_factory.mktemp("postgresql"))
+    cluster.apply(installation.secret("database", database), NAMESPACE)
+    site.helm("install", ledger={"store": "postgresql", "replicas": 2, "postgresql": {"secret": "database"}})
+    cluster.kubectl("create", "namespace", PEOPLE)
+    apply(cluster, NAMESPACE, open_team("many"))
+    make_key(cluster, PEOPLE, "agent", "many")
+    agents.start(cluster, PEOPLE, "agent", **agents.with_secret("agent"))
+    yield site
+    site.uninstall()
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +44,6 @@ def spend(thing: dict) -> decimal.Decimal:
     return decimal.Decimal(thing.get("status", {}).get("spend") or 0)
 
 
-def ledgers(cluster) -> list[str]:
-    return [pod["metadata"]["name"] for pod in cluster.find("pods", NAMESPACE, "app.kubernetes.io/component=ledger")]
-
-
 def test_every_answer_is_charged_once_whichever_ledger_held_it(cluster, tollgate, price):
     before = tollgate.provider.count()
     answers = agents.messages(cluster, PEOPLE, "agent", "--count=200", "--parallel=8")
@@ -67,12 +53,12 @@ def test_every_answer_is_charged_once_whichever_ledger_held_it(cluster, tollgate
 
 
 def test_a_killed_ledger_of_two_costs_no_request(cluster, tollgate, price):
-    assert len(ledgers(cluster)) == 2
+    assert len(tollgate.pods("ledger")) == 2
     before = tollgate.provider.count()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         load = pool.submit(agents.messages, cluster, PEOPLE, "agent", "--for=15s", "--parallel=4")
-        wait_for(lambda: tollgate.provider.count() >= before + 20, "there is load")
-        cluster.kubectl("delete", "pod", ledgers(cluster)[0], f"--namespace={NAMESPACE}", "--grace-period=0", "--force")
+        installation.until(lambda: tollgate.provider.count() >= before + 20, "there is load")
+        cluster.kubectl("delete", "pod", tollgate.pods("ledger")[0]["metadata"]["name"], f"--namespace={NAMESPACE}", "--grace-period=0", "--force")
         answers = load.result()
     assert [answer for answer in answers if answer.status != 200] == []
     assert tollgate.provider.count() == before + len(answers)
@@ -83,7 +69,7 @@ def test_a_killed_database_loses_nothing_and_lets_nothing_pass(cluster, tollgate
     before = tollgate.provider.count()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         load = pool.submit(agents.messages, cluster, PEOPLE, "agent", "--for=20s", "--parallel=4")
-        wait_for(lambda: tollgate.provider.count() >= before + 20, "there is load")
+        installation.until(lambda: tollgate.provider.count() >= before + 20, "there is load")
         cluster.kubectl("delete", "pod", postgres.NAME, f"--namespace={postgres.NAMESPACE}", "--grace-period=0", "--force")
         cluster.apply(postgres.pod(), postgres.NAMESPACE)
         answers = load.result()
@@ -93,10 +79,3 @@ def test_a_killed_database_loses_nothing_and_lets_nothing_pass(cluster, tollgate
     # What the provider answered was paid for, whoever heard of it.
     assert tollgate.provider.count() == before + served
     cluster.watch("virtualkeys", "agent", lambda it: spend(it) == (before + served) * price, "all are charged", PEOPLE)
-
-
-def wait_for(happened, what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Prices of a platform's own, on an installation of their own: what a PriceBook says counts for the next request, and no longer when it is gone."""
+"""Prices of a platform's own: what a PriceBook says counts for the next request, and no longer when it is gone."""
 
 import decimal
 import json
@@ -8,26 +8,13 @@ import agents
 import installation
 import pytest
 from installation import NAMESPACE
+from resources import apply, condition, is_ready, make_key, open_team
 
 IN_ORDER = True
 
-GROUP = "tollgate.dev/v1alpha1"
 # The examples' price list, in US dollars per million tokens, of the model that agents ask for.
 INPUT, OUTPUT = decimal.Decimal(3), decimal.Decimal(15)
 MILLION = 10**6
-
-
-@pytest.fixture(scope="module")
-def tollgate(cluster, authority):
-    installation.load_images(cluster)
-    with installation.provider(cluster) as provider:
-        tollgate = installation.Installation(cluster, provider, installation.prepare(cluster, authority, volume="prices"))
-        tollgate.helm("install")
-        for part in ("ledger", "operator", "gateway"):
-            cluster.rollout(f"deployment/{installation.RELEASE}-{part}", NAMESPACE)
-        yield tollgate
-        cluster.helm("uninstall", installation.RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=2m")
-        cluster.delete("namespace", NAMESPACE)
 
 
 @pytest.fixture(scope="module")
@@ -35,33 +22,16 @@ def people(cluster, tollgate):
     """A namespace with an agent, whose key is of a team without limits."""
     name = f"prices-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
-    team = {"kind": "Team", "metadata": {"name": "priced"}, "spec": {"allowedNamespaces": {"from": "All"}}}
-    key = {"kind": "VirtualKey", "metadata": {"name": "agent"}, "spec": {"teamRef": {"name": "priced", "namespace": NAMESPACE}}}
-    apply(cluster, NAMESPACE, team)
-    apply(cluster, name, key)
-    cluster.watch("virtualkeys", "agent", lambda thing: ready(thing) == "True", "the key is ready", name)
+    apply(cluster, NAMESPACE, open_team("priced"))
+    make_key(cluster, name, "agent", "priced")
     agents.start(cluster, name, "agent", **agents.with_secret("agent"))
     yield name
     cluster.delete("virtualkey", "agent", name)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
-def apply(cluster, namespace: str, thing: dict) -> None:
-    cluster.apply({"apiVersion": GROUP, **thing}, namespace)
-
-
 def book(**spec) -> dict:
     return {"kind": "PriceBook", "metadata": {"name": "contract"}, "spec": spec}
-
-
-def condition(thing: dict, kind: str) -> dict:
-    """A condition that is about the object as it is now."""
-    found = [one for one in thing.get("status", {}).get("conditions", []) if one["type"] == kind]
-    return found[0] if found and found[0].get("observedGeneration") == thing["metadata"]["generation"] else {}
-
-
-def ready(thing: dict) -> str:
-    return condition(thing, "Ready").get("status", "")
 
 
 def spend(thing: dict) -> decimal.Decimal:
@@ -89,7 +59,7 @@ def test_without_a_price_book_a_request_costs_the_list_price(cluster, people):
 def test_a_discount_and_an_alias_count_for_the_next_request(cluster, people):
     aliases = [{"alias": "house-model", "model": agents.MESSAGE["model"]}]
     apply(cluster, NAMESPACE, book(discounts=[{"provider": "anthropic", "percent": "12.5"}], aliases=aliases))
-    cluster.watch("pricebooks", "contract", lambda thing: ready(thing) == "True", "the prices are in force", NAMESPACE, patience=20)
+    cluster.watch("pricebooks", "contract", is_ready, "the prices are in force", NAMESPACE, patience=20)
     costs(cluster, people, decimal.Decimal("0.875"), model="house-model")
     head, line = cluster.kubectl("get", "pricebooks", "--namespace", NAMESPACE).splitlines()
     assert head.split() == ["NAME", "MODELS", "DISCOUNTS", "ALIASES", "READY", "AGE"]

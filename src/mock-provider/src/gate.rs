@@ -28,10 +28,15 @@ impl Drop for Waiting<'_> {
 impl Gate {
     /// Waits for the next release.
     pub(crate) async fn wait(&self) {
-        let mut releases = self.releases.subscribe();
+        let mut releases = self.next();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(&self.waiting);
         let _ = releases.changed().await;
+    }
+
+    /// What changes with the next release.
+    pub(crate) fn next(&self) -> watch::Receiver<u64> {
+        self.releases.subscribe()
     }
 
     /// Lets go all that wait, and says how many.

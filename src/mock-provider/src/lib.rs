@@ -32,6 +32,7 @@
 //! | `x-mock-error-event` | streams: an error event after so many events, then the end |
 //! | `x-mock-delay-ms` | wait before the headers |
 //! | `x-mock-event-delay-ms` | wait before each event or chunk after the first |
+//! | `x-mock-until-release` | `true`: such waits end with the next release |
 //! | `x-mock-events` | number of text deltas, 20 at most by default |
 //! | `x-mock-chunk-bytes` | split the body into chunks of so many bytes, each flushed |
 //! | `x-mock-cut` | `bytes:N` (or `N`) or `events:N`: break the connection after so much of the body |
@@ -46,7 +47,7 @@
 //! | `DELETE /mock/requests` | forget them |
 //! | `GET /mock/count` | how many arrived since the last `DELETE` |
 //! | `GET /mock/held` | how many wait for a release |
-//! | `POST /mock/release` | release those that wait |
+//! | `POST /mock/release` | release those that wait, and let streams that waited for it come to their end |
 //! | `PUT /mock/defaults` | a JSON object of the headers above, for requests that do not carry them; `{}` removes them |
 
 mod answer;

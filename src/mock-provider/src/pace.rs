@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) pieces: Vec<Bytes>,
     /// Pause before each chunk but the first.
     pub(crate) gap: Duration,
+    /// With its next change the pauses are over.
+    pub(crate) release: Option<watch::Receiver<u64>>,
     /// Each chunk is flushed alone.
     pub(crate) flush_each: bool,
     /// The connection breaks after the last chunk.
@@ -33,6 +36,7 @@ impl Plan {
         Body::from_stream(Paced {
             pieces,
             gap: self.gap,
+            release: self.release,
             flush_each: self.flush_each,
             cut: self.cut,
             phase,
@@ -55,6 +59,7 @@ enum Phase {
 struct Paced {
     pieces: std::vec::IntoIter<Bytes>,
     gap: Duration,
+    release: Option<watch::Receiver<u64>>,
     flush_each: bool,
     cut: bool,
     phase: Phase,
@@ -97,9 +102,14 @@ impl Paced {
     fn after_sent(&self) -> Phase {
         match (self.pieces.as_slice().is_empty(), self.cut) {
             (true, true) => Phase::Breaking(Box::pin(sleep(FLUSH))),
-            (false, _) if !self.gap.is_zero() => Phase::Waiting(Box::pin(sleep(self.gap))),
+            (false, _) if self.pauses() => Phase::Waiting(Box::pin(sleep(self.gap))),
             _ => Phase::Ready,
         }
+    }
+
+    fn pauses(&self) -> bool {
+        let is_released = |release: &watch::Receiver<u64>| release.has_changed().unwrap_or(true);
+        !self.gap.is_zero() && !self.release.as_ref().is_some_and(is_released)
     }
 
     fn next(&mut self) -> Option<io::Result<Bytes>> {

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// How a mock is set up.
 #[derive(Clone, Debug, Default)]
@@ -151,7 +152,8 @@ async fn provider(State(mock): State<Arc<Mock>>, request: axum::extract::Request
         tokio::time::sleep(script.delay).await;
     }
     let progress = entry.map(|entry| entry.progress()).unwrap_or_default();
-    respond(answer, &script, &parts.headers, dialect(path), number, progress)
+    let release = script.until_release.then(|| mock.gate.next());
+    respond(answer, &script, &parts.headers, dialect(path), number, progress, release)
 }
 
 fn plain(status: StatusCode, text: String) -> Response {
@@ -208,9 +210,11 @@ fn respond(
     dialect: Dialect,
     number: u64,
     progress: Arc<Progress>,
+    release: Option<watch::Receiver<u64>>,
 ) -> Response {
     let gzip = script.gzip && accepts_gzip(request);
     let (media, length, plan) = plan(answer.content, script, gzip);
+    let plan = Plan { release, ..plan };
     let mut response = Response::new(plan.body(progress));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -280,7 +284,7 @@ fn plan(content: Content, script: &Script, gzip: bool) -> (&'static str, Option<
     };
     let gap = script.event_delay;
     let flush_each = script.chunk_bytes.is_some() || gap > Duration::ZERO;
-    (media, length, Plan { pieces, gap, flush_each, cut: script.cut.is_some() })
+    (media, length, Plan { pieces, gap, release: None, flush_each, cut: script.cut.is_some() })
 }
 
 fn chunked(pieces: &[Bytes], size: usize) -> Vec<Bytes> {

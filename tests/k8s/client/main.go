@@ -2,12 +2,15 @@
 // registry of one image.
 //
 //	client wait
-//	client request [flags] URL
-//	client write FILE TEXT
+//	client request [flags] URL...
+//	client write FILE [TEXT]
 //	client read FILE
 //	client registry ADDRESS LAYOUT CERTIFICATE KEY
+//	client look FILE...
 //
-// URL, headers and data may name variables of the environment ($ANTHROPIC_BASE_URL): so it needs what an agent needs.
+// Of several URLs each is asked in turn. URLs, headers and data may name variables of the environment ($ANTHROPIC_BASE_URL): so it
+// needs what an agent needs. $NUMBER in the data is the request's own, of six digits. What is written without a text comes from
+// standard input. `look` prints for each file a line of JSON, with its content or why it cannot be read.
 package main
 
 import (
@@ -36,10 +39,16 @@ func main() {
 		wait()
 	case verb == "request":
 		request(arguments)
-	case verb == "write" && len(arguments) == 2:
-		if err := os.WriteFile(arguments[0], []byte(arguments[1]), 0o600); err != nil {
+	case verb == "write" && len(arguments) == 1:
+		content, err := io.ReadAll(os.Stdin)
+		if err != nil {
 			fail(err.Error())
 		}
+		write(arguments[0], content)
+	case verb == "write" && len(arguments) == 2:
+		write(arguments[0], []byte(arguments[1]))
+	case verb == "look" && len(arguments) > 0:
+		look(arguments)
 	case verb == "read" && len(arguments) == 1:
 		text, err := os.ReadFile(arguments[0])
 		if err != nil {
@@ -58,6 +67,28 @@ func fail(reason string) {
 	os.Exit(2)
 }
 
+func write(file string, content []byte) {
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		fail(err.Error())
+	}
+}
+
+func look(files []string) {
+	print := json.NewEncoder(os.Stdout)
+	for _, file := range files {
+		seen := struct {
+			Content string `json:"content"`
+			Error   string `json:"error"`
+		}{}
+		content, err := os.ReadFile(file)
+		seen.Content = string(content)
+		if err != nil {
+			seen.Error = err.Error()
+		}
+		_ = print.Encode(seen)
+	}
+}
+
 // wait ends at the signal that ends a pod. The kernel has no default for the first process of a pod.
 func wait() {
 	stop := make(chan os.Signal, 1)
@@ -68,12 +99,13 @@ func wait() {
 // plan is what the flags say.
 type plan struct {
 	method   string
-	url      string
+	urls     []string
 	headers  http.Header
 	data     string
 	count    int64
 	parallel int
 	lasting  time.Duration
+	until    int
 	timeout  time.Duration
 	strict   bool
 	tls      *tls.Config
@@ -101,9 +133,10 @@ func parse(arguments []string) plan {
 	flags := flag.NewFlagSet("client request", flag.ExitOnError)
 	flags.StringVar(&p.method, "method", "", "GET, or POST where there is data")
 	flags.StringVar(&p.data, "data", "", "the body")
-	flags.Int64Var(&p.count, "count", 1, "how many requests")
+	flags.Int64Var(&p.count, "count", 0, "how many requests; by default one for each URL")
 	flags.IntVar(&p.parallel, "parallel", 1, "how many of them at a time")
 	flags.DurationVar(&p.lasting, "for", 0, "go on for so long, instead of a count")
+	flags.IntVar(&p.until, "until", 0, "go on until an answer has this status, if none of these ends it before")
 	flags.DurationVar(&p.timeout, "timeout", time.Minute, "the longest that one request may take")
 	flags.BoolVar(&p.strict, "strict", false, "exit with 1 unless every answer was a whole 2xx")
 	flags.Func("header", "NAME: VALUE, any number of times", func(line string) error {
@@ -118,15 +151,26 @@ func parse(arguments []string) plan {
 	certificate := flags.String("certificate", "", "a file with the client's certificate")
 	key := flags.String("key", "", "a file with its key")
 	_ = flags.Parse(arguments)
-	if flags.NArg() != 1 {
-		fail("name one URL")
+	for _, url := range flags.Args() {
+		p.urls = append(p.urls, os.ExpandEnv(url))
 	}
-	p.url, p.data = os.ExpandEnv(flags.Arg(0)), os.ExpandEnv(p.data)
+	if len(p.urls) == 0 {
+		fail("name a URL")
+	}
+	p.data = os.Expand(p.data, func(name string) string {
+		if name == "NUMBER" {
+			return number
+		}
+		return os.Getenv(name)
+	})
 	if p.method == "" {
 		p.method = http.MethodGet
 		if p.data != "" {
 			p.method = http.MethodPost
 		}
+	}
+	if p.count == 0 {
+		p.count = int64(len(p.urls))
 	}
 	p.tls = trust(*ca, *certificate, *key)
 	return p
@@ -151,6 +195,9 @@ func trust(ca, certificate, key string) *tls.Config {
 	return config
 }
 
+// number stands in the data where each request puts its own.
+const number = "$NUMBER"
+
 // answer is what came of one request. Complete says that the body came to its end.
 type answer struct {
 	Status   int               `json:"status"`
@@ -164,14 +211,14 @@ type answer struct {
 // run makes all requests, prints the answers as they end, and says whether each was a whole 2xx.
 func (p plan) run(client *http.Client) bool {
 	var begun atomic.Int64
-	var good atomic.Bool
+	var good, met atomic.Bool
 	good.Store(true)
 	end := time.Now().Add(p.lasting)
-	more := func() bool {
+	more := func(number int64) bool {
 		if p.lasting > 0 {
-			return time.Now().Before(end)
+			return time.Now().Before(end) && !met.Load()
 		}
-		return begun.Add(1) <= p.count
+		return number <= p.count && !met.Load()
 	}
 	var workers sync.WaitGroup
 	var line sync.Mutex
@@ -179,14 +226,21 @@ func (p plan) run(client *http.Client) bool {
 	print.SetEscapeHTML(false)
 	for range p.parallel {
 		workers.Go(func() {
-			for more() {
-				a := p.once(client)
+			for n := begun.Add(1); more(n); n = begun.Add(1) {
+				a := p.once(client, n)
 				if !a.Complete || a.Status/100 != 2 {
 					good.Store(false)
+				}
+				if p.until > 0 && a.Status == p.until {
+					met.Store(true)
 				}
 				line.Lock()
 				_ = print.Encode(a)
 				line.Unlock()
+				if a.Error != "" {
+					// Whoever finds a door closed does not hammer at it.
+					time.Sleep(afterError)
+				}
 			}
 		})
 	}
@@ -194,11 +248,14 @@ func (p plan) run(client *http.Client) bool {
 	return good.Load()
 }
 
-func (p plan) once(client *http.Client) (a answer) {
+const afterError = 100 * time.Millisecond
+
+func (p plan) once(client *http.Client, n int64) (a answer) {
 	start := time.Now()
 	a.Headers = map[string]string{}
 	defer func() { a.Seconds = time.Since(start).Seconds() }()
-	r, err := http.NewRequest(p.method, p.url, strings.NewReader(p.data))
+	data := strings.ReplaceAll(p.data, number, fmt.Sprintf("%06d", n))
+	r, err := http.NewRequest(p.method, p.urls[(n-1)%int64(len(p.urls))], strings.NewReader(data))
 	if err != nil {
 		a.Error = err.Error()
 		return a

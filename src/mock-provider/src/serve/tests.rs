@@ -123,10 +123,27 @@ async fn held_answers_wait_for_their_release() {
         tokio::task::yield_now().await;
     }
     assert!(!waiting.is_finished());
-    let release = http::Request::post("/mock/release").body(Body::empty()).unwrap();
-    post(&mock, release).await;
+    release(&mock).await;
     assert_eq!(waiting.await.unwrap(), StatusCode::OK);
     assert_eq!(get(&mock, "/mock/held").await["held"], 0);
+}
+
+async fn release(mock: &Arc<Mock>) {
+    post(mock, http::Request::post("/mock/release").body(Body::empty()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_a_release_then_hurries() {
+    let mock = Mock::new(Options::default());
+    let slow = [("x-mock-event-delay-ms", "300"), ("x-mock-events", "12"), ("x-mock-until-release", "true")];
+    let begin = std::time::Instant::now();
+    let mut response = post(&mock, call(&slow, CHAT_STREAM)).await;
+    response.body_mut().frame().await.unwrap().unwrap();
+    release(&mock).await;
+    let (sizes, ended) = chunks(response).await;
+    assert!(ended && sizes.len() > 10, "{sizes:?}");
+    // One wait had begun.
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

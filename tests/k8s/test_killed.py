@@ -1,0 +1,131 @@
+"""Each part is killed under load, without a warning: nothing is lost, and nothing overspent."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import decimal
+import secrets
+import time
+
+import agents
+import installation
+import pytest
+import resources
+from accounts import KeyBooks, at_most
+from cluster import Cluster
+from installation import NAMESPACE, Installation
+
+PEOPLE = "loaded"
+# What a key has that runs out: as much as some seconds of the load cost.
+LIMIT = "0.25"
+# The team of each agent's key; an agent is named by whose death it sees.
+TEAMS = {"operator": "steady", "ledger": "steady", "gateway": "limited"}
+
+
+@dataclasses.dataclass
+class Load:
+    """Many requests at once, of which each can be told from all others."""
+
+    cluster: Cluster
+    tollgate: Installation
+    # The agent, and its key.
+    who: str
+    name: str = dataclasses.field(default_factory=lambda: secrets.token_hex(4))
+    answers: list[agents.Answer] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def running(self, seconds: int, *more: str):
+        """As long as the body lasts, and some seconds at least."""
+        # An answer takes a while, so that some are always on their way, and costs all that was held for it.
+        how = (f"--for={seconds}s", "--parallel=8", "--header=x-mock-delay-ms: 100", "--header=x-mock-output: 100", *more)
+        told = {"user_id": f"{self.name}-$NUMBER"}
+        before = self.tollgate.provider.count()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            load = pool.submit(agents.messages, self.cluster, PEOPLE, self.who, *how, metadata=told)
+            wait_for_more(self.tollgate.provider, before + 20)
+            yield
+            self.answers = load.result()
+
+    def statuses(self) -> set[int]:
+        return {answer.status for answer in self.answers}
+
+    @contextlib.contextmanager
+    def books(self):
+        key = self.tollgate.secret(self.who, PEOPLE)["ANTHROPIC_API_KEY"].decode()
+        with self.tollgate.ledger() as ledger:
+            yield KeyBooks(ledger, self.tollgate.provider, key, self.name)
+
+
+def wait_for_more(provider, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while provider.count() < count:
+        assert time.monotonic() < deadline, "no load"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def people(cluster, tollgate):
+    """Agents of two teams without rates: one has a limit that the load reaches."""
+    cluster.kubectl("create", "namespace", PEOPLE)
+    limited = resources.open_team("limited", perKey=resources.lifetime(LIMIT))
+    resources.apply(cluster, NAMESPACE, resources.open_team("steady"), limited)
+    resources.apply(cluster, PEOPLE, *(resources.key(name, team) for name, team in TEAMS.items()))
+    for name in TEAMS:
+        resources.wait_until_ready(cluster, "virtualkeys", name, PEOPLE)
+    cluster.apply([agents.pod(name, **agents.with_secret(name)) for name in TEAMS], PEOPLE)
+    for name in TEAMS:
+        cluster.wait(f"pod/{name}", "condition=Ready", PEOPLE)
+    yield
+    cluster.delete("virtualkeys", "--all", PEOPLE)
+    cluster.kubectl("delete", "namespace", PEOPLE, "--wait=false")
+
+
+@pytest.fixture
+def load(cluster, tollgate, people):
+    """Of an agent."""
+    return lambda who: Load(cluster, tollgate, who)
+
+
+def kill(tollgate: Installation, part: str) -> None:
+    """Every pod of a part, without a warning."""
+    names = [pod["metadata"]["name"] for pod in tollgate.pods(part)]
+    tollgate.cluster.kubectl("delete", "pod", *names, "--namespace", NAMESPACE, "--grace-period=0", "--force")
+
+
+def test_a_killed_operator_costs_no_request_and_catches_up(cluster, tollgate, load):
+    load = load("operator")
+    with load.running(seconds=5):
+        kill(tollgate, "operator")
+        resources.make_key(cluster, PEOPLE, "late", "steady")
+    assert load.statuses() == {200}
+    with load.books() as books:
+        assert len(books.accounted()) == len(load.answers)
+
+
+def test_a_killed_ledger_costs_no_request(cluster, tollgate, load):
+    """Requests wait for it."""
+    load = load("ledger")
+    with load.running(seconds=10):
+        kill(tollgate, "ledger")
+    assert load.statuses() == {200}
+    cluster.rollout(f"deployment/{installation.RELEASE}-ledger", NAMESPACE)
+    with load.books() as books:
+        assert len(books.accounted()) == len(load.answers)
+
+
+def test_killed_gateways_cut_what_is_open_and_the_budget_holds(cluster, tollgate, load):
+    """What they knew of is gone, and stays held; so nothing is spent twice, although the agents go on until nothing is left."""
+    load = load("gateway")
+    with load.running(60, "--until=402"):
+        kill(tollgate, "gateway")
+    cluster.rollout(f"deployment/{installation.RELEASE}-gateway", NAMESPACE)
+    # Cut or not let in, and then served again, until the key had spent its limit.
+    assert load.statuses() == {0, 200, 402}
+    served = [answer.status for answer in load.answers]
+    assert 200 in served[served.index(0) :], "nothing was served after it"
+    limit = decimal.Decimal(LIMIT)
+    with load.books() as books:
+        unreported = books.unreported()
+        info = books.info()
+        assert 0 < len(unreported) < 200, len(unreported)
+        assert at_most(books.arrived().values()) <= info["spend"] + info["pending"] <= limit

@@ -1,0 +1,146 @@
+"""A sidecar in a pod, in both modes: what it does for the agent, and what it keeps from the agent and from other pods."""
+
+import json
+
+import agents
+import pytest
+import resources
+from accounts import KeyBooks
+from cluster import Refused
+from installation import DIRECT, NAMESPACE, PROVIDER_KEYS
+
+TEAM = KEY = "sidecars"
+# Where there is nothing but keys.
+PLAIN = "plain"
+# Where each mode is tried.
+MODES = {"identity": PLAIN, "direct": DIRECT}
+each_mode = pytest.mark.parametrize("mode", MODES)
+# Envoy's, and what its admin interface answers to.
+ADMIN_PATHS = ("/stats", "/config_dump", "/certs", "/server_info", "/quitquitquit")
+
+
+def injected(mode: str, pod: dict) -> dict:
+    """The same pod, or pod template, with the wish for a sidecar."""
+    metadata = pod.setdefault("metadata", {})
+    metadata["labels"] = {**metadata.get("labels", {}), "tollgate.dev/inject": "true"}
+    metadata["annotations"] = {"tollgate.dev/key": KEY, "tollgate.dev/mode": mode}
+    return pod
+
+
+def job(mode: str) -> dict:
+    """It makes one request, which tells of its mode, and fails with it."""
+    headers = {"x-api-key": "$ANTHROPIC_API_KEY", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+    body = {**agents.MESSAGE, "metadata": {"user_id": f"job-{mode}"}}
+    said = ["request", "--strict", *(f"--header={name}: {value}" for name, value in headers.items())]
+    said += [f"--data={json.dumps(body)}", "$ANTHROPIC_BASE_URL/v1/messages"]
+    template = injected(mode, {"spec": {"containers": [agents.container(*said)], "restartPolicy": "Never"}})
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": {"backoffLimit": 0, "template": template}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pods(cluster, tollgate):
+    """In each mode an agent that waits, and a Job; beside them a pod without a sidecar."""
+    cluster.kubectl("create", "namespace", PLAIN)
+    resources.apply(cluster, NAMESPACE, resources.open_team(TEAM))
+    for namespace in MODES.values():
+        resources.apply(cluster, namespace, resources.key(KEY, TEAM))
+    for mode, namespace in MODES.items():
+        resources.wait_until_ready(cluster, "virtualkeys", KEY, namespace)
+        cluster.apply([injected(mode, agents.pod("agent")), job(mode)], namespace)
+    cluster.apply(agents.pod("neighbour"), PLAIN)
+    for namespace in MODES.values():
+        cluster.wait("pod/agent", "condition=Ready", namespace)
+    cluster.wait("pod/neighbour", "condition=Ready", PLAIN)
+    yield
+    for namespace in MODES.values():
+        cluster.kubectl("delete", "pod/agent", "job/job", "--wait=false", "--namespace", namespace)
+        cluster.delete("virtualkeys", KEY, namespace)
+    cluster.kubectl("delete", "namespace", PLAIN, "--wait=false")
+
+
+def look(cluster, mode: str, *paths: str) -> list[str]:
+    """What the agent reads there, or why it cannot."""
+    said = cluster.exec("agent", "/client", "look", *paths, namespace=MODES[mode], container="agent")
+    seen = [json.loads(line) for line in said.splitlines()]
+    return [one["error"] or one["content"] for one in seen]
+
+
+@each_mode
+def test_a_job_completes_and_its_request_is_charged_to_the_key(cluster, tollgate, mode):
+    cluster.wait("job/job", "condition=Complete", MODES[mode])
+    key = tollgate.secret(KEY, MODES[mode])["ANTHROPIC_API_KEY"].decode()
+    with tollgate.ledger() as ledger:
+        assert len(KeyBooks(ledger, tollgate.provider, key, f"job-{mode}").accounted()) == 1
+
+
+@each_mode
+def test_no_credential_is_in_reach_of_the_agent(cluster, tollgate, mode):
+    """Not in its environment, its files, its mounts or its processes."""
+    pod = cluster.get("pod", "agent", MODES[mode])
+    (sidecar,) = [one for one in pod["spec"]["initContainers"] if one["name"] == "tollgate-sidecar"]
+    mounted = [mount["mountPath"] for mount in sidecar["volumeMounts"] if not mount["mountPath"].startswith("/var/run/secrets")]
+    assert ("/run/tollgate/providers/anthropic" in mounted) == (mode == "direct"), mounted
+    environment, mounts, first_process = look(cluster, mode, "/proc/self/environ", "/proc/self/mountinfo", "/proc/1/cmdline")
+    assert "ANTHROPIC_API_KEY=tollgate-sidecar\0" in environment
+    assert "sk-tg-" not in environment and not any(key in environment for key in PROVIDER_KEYS.values())
+    assert not any(f"kubernetes.io~{kind}" in mounts for kind in ("secret", "empty-dir", "downward-api")), mounts
+    files = ["key/ANTHROPIC_API_KEY", "ledger/tls.key", "envoy/envoy.json", *(f"providers/{api}/api-key" for api in PROVIDER_KEYS)]
+    for said in look(cluster, mode, *mounted, *(f"/run/tollgate/{file}" for file in files)):
+        assert said.endswith("no such file or directory"), said
+    # The first process is its own, and there are none of the sidecar's.
+    assert first_process.startswith("/client\0")
+
+
+@each_mode
+def test_envoys_admin_interface_is_out_of_reach(cluster, mode):
+    """The agent and the sidecar share a network; so whatever listens there is seen from the agent's container."""
+    tcp, tcp6, unix = look(cluster, mode, "/proc/net/tcp", "/proc/net/tcp6", "/proc/net/unix")
+    assert sorted(listeners(tcp) | listeners(tcp6)) == [("0.0.0.0", 4003), ("127.0.0.1", 4000)]
+    sockets = [line.split()[-1] for line in unix.splitlines()[1:] if len(line.split()) > 7]
+    admin = [path for path in sockets if path.endswith("admin.sock")]
+    assert admin, sockets
+    # One without a file would belong to the network.
+    assert [path for path in sockets if path.startswith("@")] == []
+    (said,) = look(cluster, mode, admin[0])
+    assert said.endswith("no such file or directory"), said
+    urls = [f"http://127.0.0.1:{port}{path}" for port in (4000, 4003) for path in ADMIN_PATHS]
+    assert [answer.status for answer in agents.request(cluster, MODES[mode], "agent", urls)] == [404] * len(urls)
+
+
+def listeners(table: str) -> set[tuple[str, int]]:
+    """Addresses in a table of the kernel's where somebody listens."""
+    found = set()
+    for line in table.splitlines()[1:]:
+        _, local, _, state, *_ = line.split()
+        address, _, port = local.partition(":")
+        if state == "0A":
+            # IPv4 stands there as one number, the first byte last.
+            parts = [str(byte) for byte in reversed(bytes.fromhex(address))] if len(address) == 8 else [address]
+            found.add((".".join(parts), int(port, 16)))
+    return found
+
+
+@each_mode
+def test_no_other_pod_reaches_the_sidecar(cluster, mode):
+    address = cluster.get("pod", "agent", MODES[mode])["status"]["podIP"]
+    urls = [f"http://{address}:{where}" for where in ("4003/ready", "4003/stats", "4000/v1/models")]
+    ready, stats, models = agents.request(cluster, PLAIN, "neighbour", urls)
+    assert ready.status == 200, "the way is there"
+    assert stats.status == 404
+    assert models.status == 0 and "refused" in models.error, models
+
+
+def test_where_a_sidecar_only_names_the_key_there_is_no_other_secret(cluster):
+    assert [one["metadata"]["name"] for one in cluster.find("secrets", PLAIN)] == [KEY]
+
+
+def test_a_namespace_that_the_platform_does_not_list_gets_no_direct_sidecar(cluster):
+    with pytest.raises(Refused, match=f"direct is not allowed in namespace {PLAIN}"):
+        cluster.apply(injected("direct", agents.pod("greedy")), PLAIN)
+
+
+def test_a_pod_that_shares_its_processes_gets_no_sidecar(cluster):
+    pod = injected("identity", agents.pod("curious"))
+    pod["spec"]["shareProcessNamespace"] = True
+    with pytest.raises(Refused, match="shareProcessNamespace"):
+        cluster.apply(pod, PLAIN)
