@@ -51,7 +51,7 @@ def test_envoy_gateway_is_given_no_way_to_an_upstream(helm):
     routes = of(objects, "HTTPRoute") | of(objects, "GRPCRoute")
     (refused,) = routes.pop("tollgate-refused")["spec"]["rules"]
     (nobody,) = of(objects, "Backend")[refused["backendRefs"][0]["name"]]["spec"]["endpoints"]
-    assert nobody == {"unix": {"path": "/nobody-is-there.sock"}}
+    assert nobody == {"fqdn": {"hostname": "nobody.invalid", "port": 443}}
     rules = [rule for route in routes.values() for rule in route["spec"]["rules"]]
     assert len(rules) == 5
     for rule in rules:
