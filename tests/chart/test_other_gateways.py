@@ -65,7 +65,7 @@ def test_envoy_gateway_is_given_no_way_to_an_upstream(helm):
     assert_ways(list(reversed(ways)))
     clusters = {way["route"]["cluster"]: way["name"] for way in ways}
     names = [rule["name"] for rule in routes["tollgate-upstreams"]["spec"]["rules"]]
-    assert clusters == {f"httproute/tollgate/tollgate-upstreams/rule/{index}": name for index, name in enumerate(names)}
+    assert clusters == {f"httproute/tollgate/tollgate-upstreams/rule/{index}/backend/0": name for index, name in enumerate(names)}
 
 
 def test_istio_is_given_no_way_to_an_upstream_without_the_filters_word(helm):
