@@ -154,8 +154,7 @@ def test_a_request_is_refused_before_it_reaches_the_provider(whole, key):
     assert whole.mock.count() == before
 
 
-def test_a_provider_that_is_away_is_an_answer_in_the_shape_of_the_api(whole, key):
-    """By the patch: the refused route's cluster is away for ever, and the filter refuses what it does not know before that."""
+def test_a_path_that_the_filter_does_not_know_ends_there(whole, key):
     assert whole.gateway.http.get("/v1/unknown", headers={"x-api-key": key}).status_code == 404
 
 
