@@ -138,7 +138,7 @@ def patiently(answered) -> None:
 def test_the_provider_sees_its_own_credential_and_nothing_of_ours(cluster, tollgate, say):
     say()
     heard = tollgate.provider.requests()[-1]["headers"]
-    names = {name.lower() for name in heard}
+    names = {name.lower() for name in dict(heard)}
     assert "x-api-key" in names and "authorization" not in names
     assert not [name for name in names if name.startswith(("x-tollgate", "x-envoy", "x-forwarded"))], names
 
