@@ -51,7 +51,7 @@ def test_envoy_gateway_is_given_no_way_to_an_upstream(helm):
     routes = of(objects, "HTTPRoute") | of(objects, "GRPCRoute")
     (refused,) = routes.pop("tollgate-refused")["spec"]["rules"]
     (nobody,) = of(objects, "Backend")[refused["backendRefs"][0]["name"]]["spec"]["endpoints"]
-    assert nobody == {"unix": {"path": "/nobody-is-there.sock"}}
+    assert nobody == {"fqdn": {"hostname": "nobody.invalid", "port": 443}}
     rules = [rule for route in routes.values() for rule in route["spec"]["rules"]]
     assert len(rules) == 5
     for rule in rules:
@@ -65,7 +65,7 @@ def test_envoy_gateway_is_given_no_way_to_an_upstream(helm):
     assert_ways(list(reversed(ways)))
     clusters = {way["route"]["cluster"]: way["name"] for way in ways}
     names = [rule["name"] for rule in routes["tollgate-upstreams"]["spec"]["rules"]]
-    assert clusters == {f"httproute/tollgate/tollgate-upstreams/rule/{index}": name for index, name in enumerate(names)}
+    assert clusters == {f"httproute/tollgate/tollgate-upstreams/rule/{index}/backend/0": name for index, name in enumerate(names)}
 
 
 def test_istio_is_given_no_way_to_an_upstream_without_the_filters_word(helm):

@@ -13,6 +13,8 @@ from gateway import Child
 from rendering import ROOT
 from stack import CHAT, MESSAGE, free_port
 
+# That of `.make/envoy`.
+ENVOY_VERSION = "1.40.0"
 CONTROLLER = "gateway.envoyproxy.io/gatewayclass-controller"
 FILTER_IMAGE = ROOT / "target" / "images" / "tollgate-filter.tar"
 
@@ -45,10 +47,13 @@ class EnvoyGateway(Child):
         self.objects.mkdir()
         self.give(objects)
         self._envoy(folder)
-        (folder / "envoy-gateway.yaml").write_text(json.dumps(self._configuration(folder)))
+        configuration = folder / "envoy-gateway.yaml"
+        configuration.write_text(json.dumps(self._configuration(folder)))
         self.http = httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=verify, trust_env=False, timeout=30)
-        program = pathlib.Path(os.environ["TOLLGATE_ENVOY_GATEWAY"]) / "envoy-gateway"
-        super().__init__(folder, [program, "server", "--config-path", folder / "envoy-gateway.yaml"], {"HOME": str(folder)})
+        program, env = pathlib.Path(os.environ["TOLLGATE_ENVOY_GATEWAY"]) / "envoy-gateway", {"HOME": str(folder)}
+        # Its own, between it and its Envoy.
+        subprocess.run([program, "certgen", "--local", "--config-home", folder / "config"], env=env, capture_output=True, check=True)
+        super().__init__(folder, [program, "server", "--config-path", configuration], env)
 
     def give(self, objects: list[dict]) -> None:
         """Makes these all that there is. It follows the folder."""
@@ -58,9 +63,7 @@ class EnvoyGateway(Child):
 
     def _envoy(self, folder: pathlib.Path) -> None:
         """Puts the real one where it would put what it had downloaded."""
-        said = subprocess.run([os.environ["TOLLGATE_ENVOY"], "--version"], capture_output=True, text=True, check=True).stdout
-        self.version = said.split("/")[1]
-        place = folder / "data" / "envoy-versions" / self.version / "bin"
+        place = folder / "data" / "envoy-versions" / ENVOY_VERSION / "bin"
         place.mkdir(parents=True)
         (place / "envoy").symlink_to(os.environ["TOLLGATE_ENVOY"])
 
@@ -75,6 +78,34 @@ class EnvoyGateway(Child):
             "provider": {"type": "Custom", "custom": {"resource": resource, "infrastructure": {"type": "Host", "host": host}}},
             # What docs/kubernetes/envoy-gateway.md asks for.
             "extensionApis": {"enableEnvoyPatchPolicy": True, "enableBackend": True},
+        }
+
+    @staticmethod
+    def on_a_host(folder: pathlib.Path, gateway: str, namespace: str) -> dict:
+        """What it makes only for clusters: its Envoy fetches the filter from it by a name of Kubernetes, with certificates of the pod."""
+        cluster = {"type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "wasm_cluster"}
+        certificates = folder / "config" / "certs" / "envoy"
+        own = {"certificate_chain": {"filename": f"{certificates}/tls.crt"}, "private_key": {"filename": f"{certificates}/tls.key"}}
+        context = {
+            "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+            "tls_certificates": [own],
+            "validation_context": {"trusted_ca": {"filename": f"{certificates}/ca.crt"}},
+        }
+        changes = {
+            "/transport_socket/typed_config/common_tls_context": context,
+            "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address": "127.0.0.1",
+        }
+        return {
+            "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+            "kind": "EnvoyPatchPolicy",
+            "metadata": {"name": "on-a-host", "namespace": namespace},
+            "spec": {
+                "targetRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": gateway},
+                "type": "JSONPatch",
+                "jsonPatches": [
+                    {**cluster, "operation": {"op": "replace", "path": path, "value": value}} for path, value in changes.items()
+                ],
+            },
         }
 
     def messages(self, key: str, timeout: float = 30, **more) -> httpx.Response:

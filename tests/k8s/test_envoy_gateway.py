@@ -138,7 +138,7 @@ def patiently(answered) -> None:
 def test_the_provider_sees_its_own_credential_and_nothing_of_ours(cluster, tollgate, say):
     say()
     heard = tollgate.provider.requests()[-1]["headers"]
-    names = {name.lower() for name in heard}
+    names = {name.lower() for name in dict(heard)}
     assert "x-api-key" in names and "authorization" not in names
     assert not [name for name in names if name.startswith(("x-tollgate", "x-envoy", "x-forwarded"))], names
 
@@ -175,8 +175,8 @@ def test_no_client_reaches_the_ledger(cluster, tollgate):
     """Its cluster is Envoy's, and no route's that a request could match."""
     for path in ("/tollgate.ledger.v1.Ledger/Lookup", "/", "/v1/"):
         (answer,) = agents.request(cluster, PEOPLE, "alice", f"$ANTHROPIC_BASE_URL{path}", {"content-type": "application/grpc"}, {})
-        assert "grpc-status" not in answer.headers or answer.status != 200, answer
-        assert answer.status in (401, 404, 415, 503), answer
+        # The filter has answered.
+        assert "x-tollgate-request-id" in answer.headers and answer.headers.get("grpc-status") != "0", answer
 
 
 @pytest.mark.parametrize("kind", ["envoyextensionpolicies", "envoypatchpolicies"])
