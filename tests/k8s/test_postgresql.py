@@ -16,6 +16,7 @@ IN_ORDER = True
 
 PEOPLE = "people"
 
+
 @pytest.fixture(scope="module")
 def tollgate(cluster, site, tmp_path_factory):
     if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
