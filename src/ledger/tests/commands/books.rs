@@ -23,8 +23,8 @@ use tollgate_domain::usage::Usage;
 use tollgate_domain::window::Window;
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
-    AccountChange, AccountRef, AccountSpec, BooksStore, Credential, Found, Keeper, LimitSpec, NewAccount,
-    Owners, Settings, Store, postgres, sqlite,
+    AccountChange, AccountRef, AccountSpec, BooksStore, Credential, Found, Keeper, LimitSpec, Manager,
+    NewAccount, Operated, Owners, Settings, Store, postgres, sqlite,
 };
 
 /// `m` costs 1,000 nano-dollars a token in.
