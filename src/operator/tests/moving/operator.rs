@@ -159,6 +159,7 @@ impl Operator {
                 Status::Account(status) => &status.conditions,
                 Status::VirtualKey(status) => &status.conditions,
                 Status::Budget(status) => &status.conditions,
+                Status::PriceBook(status) => &status.conditions,
             };
             let failing = conditions.iter().find(|one| one.type_ == "Ready" && one.status != "True")?;
             Some(format!("{object}: {}: {}", failing.reason, failing.message))
