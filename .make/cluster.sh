@@ -20,6 +20,6 @@ fi
 # The images, and their programs for whatever else is tested: one release build is enough. Linked in a third of the time; what is
 # linked is the same.
 test_images() {
-    CARGO_PROFILE_RELEASE_LTO=off "$make/images" || return
+    WITHOUT_BILLS=1 CARGO_PROFILE_RELEASE_LTO=off "$make/images" || return
     export TOLLGATE_PROGRAMS=${CARGO_TARGET_DIR:-$root/target}/$(uname -m)-unknown-linux-musl/release
 }

@@ -48,7 +48,7 @@ fn program() -> &'static PathBuf {
         let said = String::from_utf8(output.stdout).unwrap();
         let artifacts = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let executable = |one: Value| one["executable"].as_str().map(PathBuf::from);
-        artifacts.filter_map(executable).last().unwrap()
+        artifacts.filter_map(executable).next_back().unwrap()
     })
 }
 

@@ -31,8 +31,7 @@ fn signed<T>(message: T) -> Request<T> {
 }
 
 fn now() -> Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Timestamp::new(i64::try_from(now.as_millis()).unwrap())
+    Timestamp::new(jiff::Timestamp::now().as_millisecond())
 }
 
 impl Operator {
