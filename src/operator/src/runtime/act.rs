@@ -11,6 +11,7 @@ use crate::plan::{
 };
 use crate::resources::{Budget, FINALIZER, Organization, PriceBook, Team, User, VirtualKey};
 use futures_util::StreamExt;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::api::events::v1::Event as PublishedEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -291,11 +292,13 @@ impl Actor {
         Ok(())
     }
 
-    /// A new key. The ledger hears of it before anybody can read it, so no Secret ever holds a key that does not work yet.
+    /// A new key. The ledger hears of it before anybody can read it, so no Secret ever holds a key that does not work yet; and not before
+    /// it is known that the API server would take the Secret, or keys would follow each other that nobody gets to see.
     async fn issue(&self, issue: IssueKey, effects: &mut Vec<Effect>) -> Result<(), Failure> {
-        let mut entropy = zeroize::Zeroizing::new([0; 32]);
-        getrandom::fill(entropy.as_mut()).map_err(Failure::Random)?;
-        let key = Key::from_entropy(*entropy);
+        if !self.would_be_taken(&issue, effects).await? {
+            return Ok(());
+        }
+        let key = random_key()?;
         let mut account = issue.account;
         account.credentials.push(crate::plan::Credential {
             digest: key.digest(),
@@ -311,7 +314,32 @@ impl Actor {
             Some(uid) => self.write_secret(secret, uid, effects).await,
             None => self.create_secret(&issue.secret, &secret, effects).await,
         };
-        refused(written, &issue.secret, key.expose(), effects)
+        refused(written, &issue.secret, key.expose(), effects).map(|_| ())
+    }
+
+    /// Whether the API server would take the Secret of a new key. It is shown a key that nobody knows and that never works.
+    async fn would_be_taken(&self, issue: &IssueKey, effects: &mut Vec<Effect>) -> Result<bool, Failure> {
+        let key = random_key()?;
+        let mut secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
+        let api = self.secrets(&issue.secret.namespace);
+        let tried = if let Some(uid) = &issue.secret_uid {
+            secret.metadata.uid = Some(uid.clone());
+            let how = PatchParams::apply(FIELD_MANAGER).force().dry_run();
+            api.patch(&issue.secret.name, &how, &Patch::Apply(&secret)).await
+        } else {
+            let how = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
+            api.create(&how, &secret).await
+        };
+        match tried {
+            Ok(_) => Ok(true),
+            // Whose it is, is seen when it is written.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(true),
+            // A webhook of somebody's that cannot try: it will say when it is meant.
+            Err(kube::Error::Api(status)) if status.code == 400 && status.message.contains("dry run") => {
+                Ok(true)
+            }
+            Err(error) => refused(Err(error.into()), &issue.secret, key.expose(), effects),
+        }
     }
 
     async fn rewrite(
@@ -329,7 +357,7 @@ impl Actor {
         };
         let secret = content.secret(name, key, exposed);
         let written = self.write_secret(secret, present.uid().unwrap_or_default(), effects).await;
-        refused(written, name, exposed, effects)
+        refused(written, name, exposed, effects).map(|_| ())
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {
@@ -435,27 +463,41 @@ impl Actor {
     }
 }
 
-/// What the API server will not take, however often it is asked, is told in the object's status: a quota, a policy, a name.
+fn random_key() -> Result<Key, Failure> {
+    let mut entropy = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(entropy.as_mut()).map_err(Failure::Random)?;
+    Ok(Key::from_entropy(*entropy))
+}
+
+/// Whether a Secret was written. What the API server will not take, however often it is asked, is told in the object's status: a quota, a
+/// policy, a name. Whatever it says, policies may quote what they refuse.
 fn refused(
     written: Result<(), Failure>,
     secret: &ObjectName,
     key: &str,
     effects: &mut Vec<Effect>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     const FOR_GOOD: [u16; 4] = [400, 403, 413, 422];
-    match written {
-        Err(Failure::Api(error)) => match *error {
-            kube::Error::Api(status) if FOR_GOOD.contains(&status.code) => {
-                // Policies may quote what they refuse.
-                let said = status.message.replace(key, &masked(key));
-                tracing::warn!(%secret, said, "the API server does not take a Secret");
-                effects.push(Effect::SecretRefused(secret.clone(), said));
-                Ok(())
-            }
-            error => Err(error.into()),
-        },
-        written => written,
+    let error = match written {
+        Ok(()) => return Ok(true),
+        Err(Failure::Api(error)) => error,
+        Err(other) => return Err(other),
+    };
+    let kube::Error::Api(mut status) = *error else { return Err((*error).into()) };
+    status.message = without_key(&status.message, key);
+    if !FOR_GOOD.contains(&status.code) {
+        return Err(kube::Error::Api(status).into());
     }
+    tracing::warn!(%secret, said = status.message, "the API server does not take a Secret");
+    effects.push(Effect::SecretRefused(secret.clone(), status.message));
+    Ok(false)
+}
+
+/// A text in which a key does not stand, neither as it is nor as Secrets hold it.
+fn without_key(text: &str, key: &str) -> String {
+    let encoded = json!(ByteString(key.as_bytes().to_vec()));
+    let text = text.replace(key, &masked(key));
+    encoded.as_str().map(|encoded| text.replace(encoded, "...")).unwrap_or(text)
 }
 
 /// Which part of an object is written.
@@ -478,5 +520,38 @@ fn describe(action: &Action) -> String {
         Action::DeleteSecret { secret, .. } => format!("the deletion of Secret {secret}"),
         Action::Publish(event) => format!("event {} of {}", event.reason, event.about.name),
         Action::SetStatus(object, _) => format!("the status of {} {}", object.kind, object.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: u16, message: &str) -> Result<(), Failure> {
+        let status =
+            kube::core::Status { code, message: message.to_owned(), ..kube::core::Status::default() };
+        Err(kube::Error::Api(Box::new(status)).into())
+    }
+
+    #[test]
+    fn a_refusal_is_told_without_the_key() {
+        let key = Key::from_entropy([7; 32]);
+        let encoded = json!(ByteString(key.expose().as_bytes().to_vec()));
+        let quoted = format!("no {} and no {}", key.expose(), encoded.as_str().unwrap());
+        let name = ObjectName::new("payments", "alice");
+        for (code, is_told) in [(403, true), (422, true), (500, false), (409, false)] {
+            let mut effects = Vec::new();
+            let said = match refused(said(code, &quoted), &name, key.expose(), &mut effects) {
+                Ok(false) => match effects.as_slice() {
+                    [Effect::SecretRefused(_, said)] => said.clone(),
+                    other => panic!("{code}: {other:?}"),
+                },
+                Err(failure) => failure.to_string(),
+                Ok(true) => panic!("{code}"),
+            };
+            assert_eq!(effects.len(), usize::from(is_told), "{code}");
+            assert!(said.contains("no sk-...") && !said.contains(key.expose()), "{code}: {said}");
+            assert!(!said.contains(encoded.as_str().unwrap()), "{code}: {said}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file.
 
 mod driver;
+mod file_system;
 mod open;
 
 pub(crate) use driver::Sqlite;

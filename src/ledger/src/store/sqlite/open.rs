@@ -35,6 +35,14 @@ pub enum OpenError {
     /// Another ledger has the file.
     #[error("another ledger has {} open: two never share one file", .0.display())]
     InUse(PathBuf),
+    /// The file is not on a disk of this machine.
+    #[error("{} is on {file_system}, and books are not kept on network file systems: use a disk, or PostgreSQL", .path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What it is on.
+        file_system: &'static str,
+    },
     /// The file was written by a newer release.
     #[error("{} has schema {found}, this release knows {known}: use a newer release", .path.display())]
     Newer {
@@ -116,6 +124,7 @@ pub(crate) fn connect(path: &Path, access: Access) -> Result<(Sqlite, File), Ope
         return Err(OpenError::File { path: path.to_owned(), error });
     }
     let path = real_path(path)?;
+    refuse_network(&path)?;
     let lock = lock(&path)?;
     let mut writer = Connection::open(&path)?;
     prepare(&writer)?;
@@ -181,6 +190,16 @@ fn real_path(path: &Path) -> Result<PathBuf, OpenError> {
 /// A ledger that was just killed, or a process that is just being started by one that had the file open, has it for a moment still.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
+/// Before anything is written there.
+fn refuse_network(path: &Path) -> Result<(), OpenError> {
+    let folder = path.parent().unwrap_or(path);
+    let failed = |error| OpenError::File { path: path.to_owned(), error };
+    match super::file_system::network(folder).map_err(failed)? {
+        Some(file_system) => Err(OpenError::Network { path: path.to_owned(), file_system }),
+        None => Ok(()),
+    }
+}
 
 /// A file of its own: closing any handle of the database itself would drop SQLite's own locks on it.
 fn lock(path: &Path) -> Result<File, OpenError> {
