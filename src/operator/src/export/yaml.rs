@@ -145,6 +145,7 @@ mod tests {
         });
         let text = document(&value);
         assert_eq!(serde_yaml_ng::from_str::<Value>(&text).unwrap(), value, "{text}");
-        assert!(text.contains("  limits:\n    - amount: \"5\"\n      alerts:\n        - 50\n"), "{text}");
+        let nested = "  limits:\n    - alerts:\n        - 50\n        - 80\n      amount: \"5\"\n";
+        assert!(text.contains(nested), "{text}");
     }
 }
