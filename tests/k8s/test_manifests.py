@@ -98,6 +98,7 @@ def test_a_good_manifest_is_taken(definitions, kind):
         ("VirtualKey", {"rotation": {"every": "1h", "overlap": "2h"}}, "overlap is shorter than every"),
         ("VirtualKey", {"secret": {"name": "Not A Name"}}, "write it like alice-llm-key"),
         ("VirtualKey", {"secret": {"url": "llm.example.com"}}, "write it like https://llm.example.com"),
+        ("VirtualKey", {"secret": {"url": "http://llm.example.com"}}, "a base URL by https"),
         ("VirtualKey", {"expiresAt": "tomorrow"}, "expiresAt"),
         ("PriceBook", {"discounts.0.percent": "-5"}, 'above 0 and below 100 such as "15" or "12.5"'),
         ("PriceBook", {"discounts.0.percent": "100"}, "for any other price, write the model under models"),

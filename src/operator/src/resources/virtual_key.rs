@@ -111,8 +111,8 @@ pub struct SecretSpec {
     /// Where requests go, without a path of any API; left out: the installation's own ingress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#[:space:]]+(/[^?#[:space:]]*[^/?#[:space:]])?$')")
-        .message("secret.url is a base URL without a slash at its end: write it like https://llm.example.com"))]
+    #[x_kube(validation = Rule::new("self.matches('^(https://[^/?#[:space:]]+|http://(localhost|127[.]0[.]0[.]1)(:[0-9]+)?)(/[^?#[:space:]]*[^/?#[:space:]])?$')")
+        .message("secret.url is a base URL by https, without a slash at its end: write it like https://llm.example.com"))]
     pub url: Option<String>,
     /// The names of its entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
