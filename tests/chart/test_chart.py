@@ -141,9 +141,10 @@ def test_rights_are_those_with_a_reason(helm):
     wanted = yaml.safe_load((HERE / "rbac.yaml").read_text())
     assert all(len(one["why"].split()) > 5 for one in wanted)
     wanted = [(one["role"], one["rule"]) for one in wanted]
+    # With everything that asks for a right of its own.
     present = [
         (f"{thing['kind']} {thing['metadata']['name']}", rule)
-        for thing in helm.template()
+        for thing in helm.template(f"--values={CHART / 'ci' / 'sidecars.yaml'}")
         if thing["kind"] in ("Role", "ClusterRole")
         for rule in thing["rules"]
     ]
@@ -195,6 +196,115 @@ def test_only_gateways_reach_the_ledger_and_only_the_operator_its_admin_port(hel
     assert [peer["podSelector"]["matchLabels"][component] for peer in doors["admin"]] == ["operator"]
 
 
+def test_no_right_is_there_for_what_is_off(helm):
+    verbs = {verb for rule in rights_over_secrets(helm.template()) for verb in rule["verbs"] if "resourceNames" not in rule}
+    assert "update" not in verbs
+    assert not any("tollgate-sidecar-tls" in rule.get("resourceNames", []) for rule in rights_over_secrets(helm.template()))
+    without = helm.template("--set=injection.enabled=false")
+    assert not any("mutatingwebhookconfigurations" in rule["resources"] for thing in without for rule in thing.get("rules") or [])
+
+
+def rights_over_secrets(objects: list[dict]):
+    for thing in objects:
+        if thing["kind"] in ("Role", "ClusterRole"):
+            yield from (rule for rule in thing["rules"] if "secrets" in rule["resources"])
+
+
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_the_sidecars_page_is_there_with_and_without_the_webhook(helm, enabled):
+    """`tollgate-operator inject` reads it where there is no webhook."""
+    objects = helm.template(f"--set=injection.enabled={enabled}")
+    (page,) = [thing for thing in objects if (thing["kind"], thing["metadata"]["name"]) == ("ConfigMap", "tollgate-sidecar")]
+    assert yaml.safe_load(page["data"]["sidecar.yaml"])["ingress"] == "https://tollgate-gateway.tollgate.svc"
+    assert any(thing["kind"] == "MutatingWebhookConfiguration" for thing in objects) is (enabled == "true")
+
+
+def one(objects: list[dict], kind: str, name: str) -> dict:
+    (found,) = [thing for thing in objects if (thing["kind"], thing["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def exposed(helm, *arguments: str) -> list[dict]:
+    return helm.template(f"--values={CHART / 'ci' / 'exposed.yaml'}", *arguments)
+
+
+def test_an_ingress_leads_to_the_port_with_tls(helm):
+    (rule,) = one(exposed(helm), "Ingress", "tollgate-gateway")["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert path["backend"]["service"] == {"name": "tollgate-gateway", "port": {"name": "https"}}
+
+
+def test_an_http_route_leads_to_the_gateway_and_cuts_no_stream(helm):
+    (rule,) = one(exposed(helm), "HTTPRoute", "tollgate-gateway")["spec"]["rules"]
+    assert rule["backendRefs"] == [{"name": "tollgate-gateway", "port": 443}]
+    assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "believed"),
+    [
+        ([], {"wellKnownCACertificates": "System"}),
+        (
+            ["--set=gateway.route.authorities.system=false", "--set=gateway.route.authorities.configMap=company"],
+            {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "company"}]},
+        ),
+    ],
+)
+def test_behind_an_http_route_is_tls_too(helm, arguments, believed):
+    policy = one(exposed(helm, *arguments), "BackendTLSPolicy", "tollgate-gateway")
+    assert policy["apiVersion"] == "gateway.networking.k8s.io/v1"
+    assert policy["spec"] == {
+        "targetRefs": [{"group": "", "kind": "Service", "name": "tollgate-gateway"}],
+        "validation": {"hostname": "tollgate.example.com", **believed},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "version"), [([], "v1alpha2"), (["--api-versions=gateway.networking.k8s.io/v1/TLSRoute"], "v1")]
+)
+def test_tls_is_passed_through_in_the_form_that_the_cluster_knows(helm, arguments, version):
+    objects = helm.template(f"--values={CHART / 'ci' / 'sidecars.yaml'}", *arguments)
+    route = one(objects, "TLSRoute", "tollgate-gateway")
+    assert route["apiVersion"] == f"gateway.networking.k8s.io/{version}"
+    assert route["spec"]["rules"] == [{"backendRefs": [{"name": "tollgate-gateway", "port": 443}]}]
+    assert not any(thing["kind"] == "BackendTLSPolicy" for thing in objects)
+
+
+def test_with_autoscaling_the_autoscaler_alone_says_how_many(helm):
+    objects = helm.template(f"--values={CHART / 'ci' / 'postgresql.yaml'}")
+    scaler = one(objects, "HorizontalPodAutoscaler", "tollgate-gateway")["spec"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "tollgate-gateway"}
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 20)
+    assert "replicas" not in one(objects, "Deployment", "tollgate-gateway")["spec"]
+
+
+@pytest.mark.parametrize("part", ["ledger", "operator", "gateway"])
+def test_maintenance_takes_one_of_several_at_a_time(helm, part):
+    objects = helm.template(f"--values={CHART / 'ci' / 'postgresql.yaml'}")
+    budget = one(objects, "PodDisruptionBudget", f"tollgate-{part}")["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= dict(pods(objects))[f"tollgate-{part}"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("part", ["ledger", "operator", "gateway"])
+def test_a_service_monitor_finds_a_service_with_the_port(helm, part):
+    monitor = one(exposed(helm), "ServiceMonitor", f"tollgate-{part}")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = monitor["spec"]["endpoints"]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    services = [thing for thing in exposed(helm) if thing["kind"] == "Service" and wanted <= thing["metadata"]["labels"].items()]
+    assert endpoint["port"] in [port["name"] for service in services for port in service["spec"]["ports"]]
+
+
+def test_cert_manager_makes_the_certificate_that_the_gateway_shows(helm):
+    certificate = one(exposed(helm), "Certificate", "tollgate-gateway")["spec"]
+    assert certificate["secretName"] == "tollgate-public"
+    assert certificate["issuerRef"] == {"name": "letsencrypt", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+    assert {"tollgate.example.com", "tollgate-gateway.tollgate.svc"} <= set(certificate["dnsNames"])
+    volumes = dict(pods(exposed(helm)))["tollgate-gateway"]["spec"]["volumes"]
+    assert "tollgate-public" in [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
+
+
 def test_a_namespace_name_that_is_a_number_stays_a_name(helm):
     chosen = ["--set-json=injection.directNamespaces=[\"123\"]", "--set-json=injection.excludedNamespaces=[\"456\"]"]
     objects = helm.template(*chosen)
@@ -243,6 +353,7 @@ def test_the_schema_knows_every_value_and_no_other():
         (["--set=gateway.drain.streamsSeconds=-1"], "/gateway/drain/streamsSeconds"),
         (["--set=gateway.ingress.enabled=true"], "gateway.ingress.host"),
         (["--set=gateway.route.enabled=true"], "gateway.route.parentRefs"),
+        (["--set=gateway.route.enabled=true", "--set=gateway.route.parentRefs[0].name=public"], "gateway.route.passthrough"),
         (["--set=gateway.tls.certManager.enabled=true"], "gateway.tls.secret"),
         (["--set=gateway.tls.certManager.enabled=true", "--set=gateway.tls.secret=x"], "gateway.tls.certManager.issuerRef.name"),
         (["--set=injection.failurePolicy=Perhaps"], "/injection/failurePolicy"),

@@ -30,6 +30,18 @@ def test_their_definitions_take_every_object(helm, kind, values):
         assert list(definitions.faults(known[thing["apiVersion"], thing["kind"]], thing)) == []
 
 
+@pytest.mark.parametrize("values", ["exposed", "sidecars"])
+def test_the_gateway_apis_definitions_take_the_routes_to_our_own(helm, values):
+    newest = "--api-versions=gateway.networking.k8s.io/v1/TLSRoute"
+    for more in ([], [newest]):
+        objects = helm.template(f"--values={CHART / 'ci' / f'{values}.yaml'}", *more)
+        routes = [thing for thing in objects if thing["apiVersion"].startswith("gateway.networking.k8s.io")]
+        assert routes
+        for thing in routes:
+            schema = definitions.schemas("envoy-gateway")[thing["apiVersion"], thing["kind"]]
+            assert list(definitions.faults(schema, thing)) == []
+
+
 def test_a_wrong_object_is_seen():
     """The definitions are really asked."""
     schema = definitions.schemas("envoy-gateway")["gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy"]

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 NODE = pathlib.Path(__file__).with_name("node")
 # For what a busy machine does in seconds.
 PATIENCE = 120.0
+# Those of today, which say whom they regard.
+EVENTS = "events.events.k8s.io"
 
 
 class Refused(Exception):
@@ -142,7 +144,22 @@ class Cluster:
         patience: float = PATIENCE,
     ) -> dict:
         """Follows an object until it is as wanted, and gives it."""
-        command = ["kubectl", "get", kind, f"--field-selector=metadata.name={name}", "--watch", "--output=json"]
+        return self._follow(kind, f"metadata.name={name}", ready, what, namespace, patience)
+
+    def watch_event(self, reason: str, kind: str, name: str, namespace: str) -> None:
+        """Waits until there is an event of this reason about an object."""
+        what = f"event {reason} about {kind} {namespace}/{name}"
+        self._follow(EVENTS, _about(reason, kind, name), lambda _: True, what, namespace, PATIENCE)
+
+    def events(self, reason: str, kind: str, name: str, namespace: str) -> list[dict]:
+        """All events of this reason about an object."""
+        chosen = f"--field-selector={_about(reason, kind, name)}"
+        return json.loads(self.kubectl("get", EVENTS, chosen, "--output=json", *_in(namespace)))["items"]
+
+    def _follow(
+        self, kind: str, chosen: str, ready: Callable[[dict], object], what: str, namespace: str | None, patience: float
+    ) -> dict:
+        command = ["kubectl", "get", kind, f"--field-selector={chosen}", "--watch", "--output=json"]
         command += [f"--request-timeout={patience:.0f}s", *_in(namespace)]
         last = None
         with subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, text=True) as following:
@@ -209,6 +226,11 @@ def _in(namespace: str | None) -> list[str]:
     if namespace == "*":
         return ["--all-namespaces"]
     return [f"--namespace={namespace}"] if namespace else []
+
+
+def _about(reason: str, kind: str, name: str) -> str:
+    """Chooses events."""
+    return f"reason={reason},regarding.kind={kind},regarding.name={name}"
 
 
 def _documents(stream) -> Iterator[dict]:

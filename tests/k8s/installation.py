@@ -121,7 +121,7 @@ def provider(cluster: Cluster) -> Iterator[Provider]:
 def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
     """What a platform team has before it installs: namespaces, the providers' keys and a certificate. Gives the chart's values."""
     for namespace in (NAMESPACE, DIRECT):
-        cluster.kubectl("create", "namespace", namespace)
+        restricted_namespace(cluster, namespace)
     pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
     certificate = {
         "tls.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode(),
@@ -138,6 +138,12 @@ def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
         "gateway": {"tls": {"secret": "gateway-certificate"}, "drain": {"endpointsSeconds": 2, "streamsSeconds": 60}},
         "injection": {"directNamespaces": [DIRECT]},
     }
+
+
+def restricted_namespace(cluster: Cluster, name: str) -> None:
+    """A namespace whose pods may do nothing that they need not."""
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
 
 
 def secret(name: str, entries: dict[str, str], kind: str = "Opaque") -> dict:

@@ -7,7 +7,7 @@ import pytest
 import resources
 from accounts import KeyBooks
 from cluster import Refused
-from installation import DIRECT, NAMESPACE, PROVIDER_KEYS
+from installation import DIRECT, NAMESPACE, PROVIDER_KEYS, restricted_namespace
 
 TEAM = KEY = "sidecars"
 # Where there is nothing but keys.
@@ -40,7 +40,7 @@ def job(mode: str) -> dict:
 @pytest.fixture(scope="module", autouse=True)
 def pods(cluster, tollgate):
     """In each mode an agent that waits, and a Job; beside them a pod without a sidecar."""
-    cluster.kubectl("create", "namespace", PLAIN)
+    restricted_namespace(cluster, PLAIN)
     resources.apply(cluster, NAMESPACE, resources.open_team(TEAM))
     for namespace in MODES.values():
         resources.apply(cluster, namespace, resources.key(KEY, TEAM))
@@ -89,6 +89,17 @@ def test_no_credential_is_in_reach_of_the_agent(cluster, tollgate, mode):
         assert said.endswith("no such file or directory"), said
     # The first process is its own, and there are none of the sidecar's.
     assert first_process.startswith("/client\0")
+
+
+@each_mode
+def test_no_credential_shows_where_others_read(cluster, tollgate, mode):
+    """Not in a pod as the API server has it, nor in a log of its containers. By then the agent and the Job have been served."""
+    cluster.wait("job/job", "condition=Complete", MODES[mode])
+    pods = cluster.find("pods", MODES[mode])
+    assert len([pod for pod in pods if "tollgate.dev/inject" in pod["metadata"].get("labels", {})]) == 2
+    seen = json.dumps(pods) + "".join(cluster.logs(pod["metadata"]["name"], MODES[mode]) for pod in pods)
+    assert "tollgate-sidecar" in seen
+    assert "sk-tg-" not in seen and not any(key in seen for key in PROVIDER_KEYS.values())
 
 
 @each_mode

@@ -44,7 +44,7 @@ def test_the_chart_is_installed_and_everything_gets_ready(cluster, tollgate):
 
 def test_the_examples_get_ready_and_keys_become_secrets(cluster, tollgate):
     cluster.apply(installation.EXAMPLES)
-    for kind in ("organizations", "teams", "budgets", "virtualkeys"):
+    for kind in ("organizations", "teams", "budgets", "pricebooks", "virtualkeys"):
         for one in cluster.find(f"{kind}.tollgate.dev", "*"):
             name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
             wait_until_ready(cluster, f"{kind}.tollgate.dev", name, namespace)
@@ -83,10 +83,13 @@ def test_a_changed_budget_counts_for_the_very_next_request(cluster, tollgate, ap
     (answer,) = say("alice")
     assert answer.status == 402 and answer.json()["error"]["type"] == "billing_error", answer
     assert tollgate.provider.count() == before
+    cluster.watch_event("Exhausted", "Budget", "payments", NAMESPACE)
     apply(NAMESPACE, budget("100"))
     cluster.watch("budgets", "payments", is_ready, "the higher budget is programmed", NAMESPACE, patience=10)
     (answer,) = say("alice")
     assert answer.status == 200, answer
+    # Told once, however often the operator has looked since.
+    assert len(cluster.events("Exhausted", "Budget", "payments", NAMESPACE)) == 1
 
 
 def test_a_model_that_a_key_does_not_allow_is_refused(cluster, tollgate, say):
@@ -122,6 +125,7 @@ def test_a_rotated_key_works_until_the_overlap_ends(cluster, tollgate, apply, sa
     cluster.kubectl("annotate", "virtualkey", "alice", "tollgate.dev/rotate=once", "--namespace", PEOPLE)
     cluster.watch("secrets", "alice", lambda it: it["data"]["ANTHROPIC_API_KEY"] != old, "a new key is there", PEOPLE)
     cluster.watch("virtualkeys", "alice", lambda it: it["status"].get("previous"), "the old key is listed", PEOPLE)
+    cluster.watch_event("KeyRotated", "VirtualKey", "alice", PEOPLE)
     agents.start(cluster, PEOPLE, "alice-anew", **agents.with_secret("alice"))
     for pod in ("alice", "alice-anew"):
         (answer,) = say(pod)
@@ -131,6 +135,7 @@ def test_a_rotated_key_works_until_the_overlap_ends(cluster, tollgate, apply, sa
     assert answer.status == 401 and answer.json()["error"]["type"] == "authentication_error", answer
     (answer,) = say("alice-anew")
     assert answer.status == 200, answer
+    assert len(cluster.events("KeyRotated", "VirtualKey", "alice", PEOPLE)) == 1
 
 
 def test_a_deleted_secret_comes_again_with_another_key(cluster, tollgate, say):
@@ -152,17 +157,22 @@ def test_a_deleted_key_is_refused_from_the_next_request_on(cluster, tollgate, sa
 
 
 def test_no_key_shows_where_it_must_not(cluster, tollgate):
-    """Not in a status, an event, an annotation or a log."""
+    """Not in a status, an event, an annotation, that of its own Secret included, or the log of any pod of ours."""
     seen = json.dumps([cluster.find(kind, "*") for kind in ("virtualkeys", "budgets", "events", "pods")])
+    secrets = [one["metadata"] for one in cluster.find("secrets", "*")]
+    assert "reviewer-llm" in [one["name"] for one in secrets]
+    seen += json.dumps(secrets)
     for part in ("ledger", "operator", "gateway"):
-        seen += cluster.logs(f"deployment/{installation.RELEASE}-{part}", NAMESPACE)
+        pods = tollgate.pods(part)
+        assert pods, part
+        seen += "".join(cluster.logs(pod["metadata"]["name"], NAMESPACE) for pod in pods)
     assert "sk-tg-" not in seen
 
 
 def test_an_uninstall_leaves_what_people_own(cluster, tollgate):
     cluster.helm("uninstall", installation.RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=2m")
     assert cluster.find("deployments.apps", NAMESPACE) == []
-    for definition in ("budgets", "organizations", "teams", "users", "virtualkeys"):
+    for definition in ("budgets", "organizations", "pricebooks", "teams", "users", "virtualkeys"):
         cluster.get("customresourcedefinition", f"{definition}.{GROUP.split('/')[0]}")
     assert [claim["status"]["phase"] for claim in cluster.find("persistentvolumeclaims", NAMESPACE)] == ["Bound"]
     assert cluster.get("secret", "reviewer-llm", PEOPLE)["data"]["ANTHROPIC_API_KEY"]
