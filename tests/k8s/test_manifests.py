@@ -111,6 +111,7 @@ def test_a_good_manifest_is_taken(definitions, kind):
         ("PriceBook", {"models.0.prices.0.input": "-3"}, 'a decimal string that is not negative, such as "3" or "0.25"'),
         ("PriceBook", {"models.0.prices.0.input": "0.0000001"}, "at most nine digits before the point and six after it"),
         ("PriceBook", {"models.0.prices.0.aboveTokens": 200000}, "write one without tier and aboveTokens"),
+        ("PriceBook", {"models.0.prices.0.tier": "auto"}, "write it like batch, flex or priority, or leave it out for standard"),
         ("PriceBook", {"models.0.prices": []}, "write one without tier and aboveTokens"),
         ("PriceBook", {"models.0.prices.0": {"input": "0", "output": "0.0"}}, "input and output both cost nothing: write what they cost"),
         ("PriceBook", {"models.0.aliases": ["a*"]}, "a letter or digit first: write it like fast"),

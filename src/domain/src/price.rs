@@ -27,6 +27,9 @@ pub const BUILT_IN: &str = include_str!("../data/price-book.json");
 /// The service tier of a rate where none is named.
 pub const STANDARD: &str = "standard";
 
+/// Service tiers that are asked for and billed as the standard one.
+const STANDARD_BY_OTHER_NAMES: [&str; 4] = ["auto", "default", "standard_only", "on_demand"];
+
 /// Service tiers that cost less than the standard one wherever they exist; a provider that does not have one for a model
 /// serves it as standard.
 pub const CHEAPER_TIERS: [&str; 2] = ["batch", "flex"];
@@ -223,8 +226,8 @@ impl Modifiers {
     /// The service tier, by the price book's name.
     pub fn tier(&self) -> &str {
         match self.service_tier.as_deref() {
-            None | Some("auto" | "default" | "standard_only" | "on_demand") => STANDARD,
-            Some(tier) => tier,
+            Some(tier) if !STANDARD_BY_OTHER_NAMES.contains(&tier) => tier,
+            _ => STANDARD,
         }
     }
 }

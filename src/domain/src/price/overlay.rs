@@ -1,7 +1,7 @@
 //! What an operator says of prices: own models and own prices, discounts and aliases, laid over the price book.
 //!
-//! It comes in sheets, each by a name of its own, so that a fault names the sheet. Their order means nothing: the same sheets over
-//! the same book are the same book. All of them count, or none.
+//! It comes in sheets, each by a name of its own, so that a fault names the sheet. The same sheets over the same book are the same book
+//! in any order; it says only who is to blame where two contradict each other: the later one. All of them count, or none.
 
 use super::{BookError, PriceBook};
 use crate::catalogue::Mode;
@@ -44,7 +44,7 @@ pub struct Sheet {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OwnModel {
-    /// `provider/model`, by the provider's own name of it.
+    /// `provider/model`, by the provider's own name of it or an alias that the book has of it.
     pub name: String,
     /// What it is for; unset: as the book has it, else [`Mode::Chat`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub struct OwnModel {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OwnPrice {
-    /// The service tier; unset: [`STANDARD`](super::STANDARD).
+    /// The service tier; unset: [`STANDARD`](super::STANDARD), whose other names (`auto`, `default`, ...) are not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     /// For requests with more input tokens than this; unset: for all.
@@ -133,6 +133,15 @@ impl Overlay {
         Ok(overlay)
     }
 
+    /// The same, with the owner in the name of each sheet: two owners may call theirs alike.
+    #[must_use]
+    pub fn of_owner(mut self, owner: &str) -> Self {
+        for sheet in &mut self.sheets {
+            sheet.name = format!("{} of {owner}", sheet.name);
+        }
+        self
+    }
+
     /// Undoes [`parse`](Self::parse).
     ///
     /// # Errors
@@ -149,7 +158,8 @@ impl Sheet {
 }
 
 impl PriceBook {
-    /// The book under these sheets. Where two contradict each other, the fault is the later one's.
+    /// The book under these sheets, the oldest first. Where two contradict each other, the fault is the later one's, whatever they say
+    /// it with: a model, an alias or a discount.
     ///
     /// # Errors
     /// Everything that is wrong with them.

@@ -118,7 +118,9 @@ pub(crate) async fn each_operator_has_its_own_word<B: Backend>(world: &mut World
     assert!(set(&store, "a", [alias("cheap", "m")]).await.outcome.is_ok());
     // Whoever speaks later is to blame, whatever its name.
     let faults = set(&store, "a", [alias("fast", "dear")]).await.outcome.unwrap_err();
-    assert_eq!(faults[0].error, SheetError::NameTaken("fast".into(), "m".into()));
+    // Both call their sheets alike: the owner tells them apart.
+    let taken = SheetError::NameTakenIn("fast".into(), "m".into(), "aliases of kubernetes/z".into());
+    assert_eq!((faults[0].sheet.as_str(), &faults[0].error), ("aliases", &taken));
     assert!(set(&store, "a", []).await.outcome.is_ok());
     assert_eq!((model_of(&store, "fast").is_some(), model_of(&store, "cheap")), (true, None));
 }

@@ -51,7 +51,7 @@ pub enum PricesOutcome {
 /// What is wrong with what a price book says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceFault {
-    /// Of which: the name of its sheet.
+    /// Of which: the name of its sheet. Empty: of all of them together.
     pub sheet: String,
     /// What kind of reason.
     pub reason: RefusalReason,
@@ -59,6 +59,15 @@ pub struct PriceFault {
     pub field: String,
     /// A sentence.
     pub message: String,
+}
+
+impl PriceFault {
+    /// That the ledger does not take the message with all price books, whatever each of them says.
+    #[must_use]
+    pub fn of_all(message: &str) -> Self {
+        let (sheet, field, message) = (String::new(), String::new(), message.to_owned());
+        Self { sheet, reason: RefusalReason::Invalid, field, message }
+    }
 }
 
 /// How an account stands.

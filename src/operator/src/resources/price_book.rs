@@ -48,7 +48,7 @@ pub struct PriceBookSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PricedModel {
-    /// `provider/model`, by the provider's own name, such as `anthropic/claude-opus-4-5`.
+    /// `provider/model`, by the provider's own name or an alias that Tollgate ships, such as `anthropic/claude-opus-4-5`.
     #[schemars(length(max = 160))]
     #[x_kube(validation = Rule::new("self.matches('^(anthropic|openai|gemini)/[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$')")
         .message("name is provider/model: write it like anthropic/claude-opus-4-5, openai/... or gemini/..."))]
@@ -93,11 +93,12 @@ pub struct PricedModel {
 #[x_kube(validation = Rule::new("!(self.input.matches('^[0.]+$') && self.output.matches('^[0.]+$'))")
     .message("input and output both cost nothing: write what they cost"))]
 pub struct TokenPrices {
-    /// For which service tier, such as `batch`, `flex` or `priority`. Left out: `standard`, and every tier that has no price here.
+    /// For which service tier, such as `batch`, `flex` or `priority`. Left out: `standard`, and every tier that has no price here. `auto`,
+    /// `default`, `standard_only` and `on_demand` are billed as `standard`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_-]{0,31}$')")
-        .message("tier is a service tier of the provider: write it like batch, flex or priority, or leave it out"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z][a-z0-9_-]{0,31}$') && !(self in ['auto', 'default', 'standard_only', 'on_demand'])")
+        .message("tier is a service tier with prices of its own: write it like batch, flex or priority, or leave it out for standard"))]
     pub tier: Option<String>,
     /// Only for requests with more input tokens than this, which then cost it as a whole. Left out: for requests of every size.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -280,13 +280,18 @@ impl Actor {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
         use v1::set_prices_response::Outcome::{Refused, Taken};
-        let answer = match self.ledger.set_prices(scope, overlay.to_text()?).await? {
-            Some(Taken(_)) => Ok(()),
-            Some(Refused(refused)) => {
+        let answer = match self.ledger.set_prices(scope, overlay.to_text()?).await {
+            Ok(Some(Taken(_))) => Ok(()),
+            Ok(Some(Refused(refused))) => {
                 let faults = refused.faults.into_iter().map(PriceFault::try_from);
                 Err(faults.collect::<Result<_, _>>()?)
             }
-            None => return Err(Failure::Answer),
+            Ok(None) => return Err(Failure::Answer),
+            // Statuses say it, and it is asked again as seldom as what is refused otherwise.
+            Err(away) => match away.refusal() {
+                Some(said) => Err(vec![PriceFault::of_all(said)]),
+                None => return Err(away.into()),
+            },
         };
         effects.push(Effect::Prices(Box::new(overlay), answer));
         Ok(())

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tollgate_proto::v1;
 use tollgate_proto::v1::admin_client::AdminClient;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use zeroize::Zeroizing;
 
 /// The name that the ledger's certificate always has, whatever the address it is reached by.
@@ -79,6 +79,20 @@ pub enum Away {
 impl From<Status> for Away {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
+    }
+}
+
+impl Away {
+    /// The ledger's sentence, where it would say the same however often it was asked: it is there, and does not take the message,
+    /// because that is too large, or says what an older ledger does not know.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        use Code::{InvalidArgument, OutOfRange, Unimplemented};
+        match self {
+            Self::Status(status) if matches!(status.code(), InvalidArgument | OutOfRange | Unimplemented) => {
+                Some(status.message())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -215,4 +229,32 @@ pub enum News {
     Heard(Box<v1::ChangesResponse>),
     /// It cannot be heard, and why.
     Away(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_ledger_will_never_take_is_a_refusal_and_no_absence() {
+        let table = [
+            (
+                Status::invalid_argument("overlay: unknown field `next`"),
+                Some("overlay: unknown field `next`"),
+            ),
+            // So tonic refuses a message beyond the server's limit.
+            (
+                Status::out_of_range("decoded message length too large"),
+                Some("decoded message length too large"),
+            ),
+            (Status::unimplemented("no SetPrices"), Some("no SetPrices")),
+            (Status::unavailable("gone"), None),
+            (Status::deadline_exceeded("slow"), None),
+            (Status::permission_denied("no"), None),
+            (Status::internal("fault"), None),
+        ];
+        for (status, refusal) in table {
+            assert_eq!(Away::from(status.clone()).refusal(), refusal, "{status}");
+        }
+    }
 }

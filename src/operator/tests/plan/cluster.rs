@@ -53,6 +53,8 @@ pub(crate) struct Cluster {
     pub(crate) ledger: BTreeMap<AccountName, Held>,
     /// What lies over the book, by scope.
     pub(crate) overlays: BTreeMap<String, Overlay>,
+    /// The ledger takes no message with prices, and says this.
+    pub(crate) no_prices: Option<String>,
     pub(crate) events: Vec<Event>,
     pub(crate) carried_out: Vec<Action>,
     /// Why no Secret is taken, if none is.
@@ -92,6 +94,7 @@ impl Cluster {
             secrets: BTreeMap::new(),
             ledger: BTreeMap::new(),
             overlays: BTreeMap::new(),
+            no_prices: None,
             events: vec![],
             carried_out: vec![],
             no_secrets: None,
@@ -368,6 +371,10 @@ impl Cluster {
 
     /// All of it, or nothing.
     fn set_prices(&mut self, scope: &str, overlay: Overlay) {
+        if let Some(said) = &self.no_prices {
+            let answer = Err(vec![PriceFault::of_all(said)]);
+            return self.world.ledger.answer_prices(overlay, answer, self.now);
+        }
         let answer = match self.priced(scope, Some(&overlay)) {
             Ok(_) if overlay.sheets.is_empty() => Ok(drop(self.overlays.remove(scope))),
             Ok(_) => Ok(drop(self.overlays.insert(scope.to_owned(), overlay.clone()))),

@@ -109,6 +109,30 @@ fn a_fault_is_said_on_its_price_book_and_the_prices_stay_as_they_were() {
 }
 
 #[test]
+fn a_ledger_that_takes_no_such_message_is_told_in_every_status() {
+    let mut cluster = Cluster::with(ALIASES);
+    cluster.no_prices = Some("overlay: unknown field `next`".into());
+    cluster.apply(DISCOUNT);
+    cluster.settle();
+    for object in ["platform/discounts", "tollgate/aliases"] {
+        assert_eq!(is(&cluster, object, "Accepted"), "True Accepted");
+        assert_eq!(is(&cluster, object, "Programmed"), "False RefusedByLedger");
+        assert_eq!(
+            message(&cluster, object, "Programmed"),
+            "The ledger does not take the price books, which count together: overlay: unknown field `next`. \
+             What was in force before stays so."
+        );
+    }
+    assert_eq!(price(&cluster, "fast").as_deref(), Some("2"), "as it was");
+    cluster.settle();
+    assert_eq!(asked(&cluster), 0, "not at once");
+    // The ledger is renewed.
+    cluster.no_prices = None;
+    cluster.pass(cluster.now.plus_ms(HOUR_MS));
+    assert_eq!(is(&cluster, "platform/discounts", "Ready"), "True Ready");
+}
+
+#[test]
 fn of_two_that_contradict_each_other_the_younger_is_to_blame() {
     let mut cluster = Cluster::with(DISCOUNT);
     cluster.now = cluster.now.plus_ms(HOUR_MS);

@@ -44,12 +44,18 @@ pub enum SheetError {
     /// A name that another model has.
     #[error("{0} is already a name of {1}: write another")]
     NameTaken(String, String),
+    /// A name that another model has from another line.
+    #[error("{0} is already a name of {1} in {2}: write another")]
+    NameTakenIn(String, String, String),
     /// Another sheet, or another line of this one, says something else.
     #[error("{1} says something else of {0}: say it in one place")]
     Contradicted(String, String),
     /// A discount on a price that is final.
     #[error("{0} has a price of its own in {1}, which is final: write the discounted one there")]
     OwnPrice(String, String),
+    /// A price that is final, on a model with a discount.
+    #[error("{0} has a discount in {1}, and a price of its own is final: say one of the two")]
+    Discounted(String, String),
     /// Neither or both of provider and model.
     #[error("a discount is on a provider or on a model: write one of the two")]
     NotOne,
@@ -64,6 +70,11 @@ pub enum SheetError {
     /// There is no price for a small standard request.
     #[error("no price is for requests of every size: write one without tier and aboveTokens")]
     NoBasePrice,
+    /// A service tier that is asked for and never billed.
+    #[error(
+        "requests of tier {0} are billed as standard: leave tier out, or write one such as batch, flex or priority"
+    )]
+    IsStandard(String),
     /// Two prices for the same requests.
     #[error("two prices are for tier {0} above {1} tokens: leave one out")]
     TwoPrices(String, u64),
@@ -102,6 +113,8 @@ impl SheetError {
             Self::UnknownModel(_) => SheetErrorKind::Unknown,
             Self::OtherProvider(..)
             | Self::NameTaken(..)
+            | Self::NameTakenIn(..)
+            | Self::Discounted(..)
             | Self::Contradicted(..)
             | Self::OwnPrice(..)
             | Self::PriceMissing(..) => SheetErrorKind::Conflict,

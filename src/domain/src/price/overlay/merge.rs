@@ -6,16 +6,18 @@ use crate::catalogue::{Mode, Provider};
 use crate::ids::ModelName;
 use crate::money::{DecimalError, Price};
 use crate::price::file::{BookFile, ModelEntry, RateEntry};
-use crate::price::{BookError, CHEAPER_TIERS, Discount, Modifiers, PriceBook, STANDARD};
+use crate::price::{
+    BookError, CHEAPER_TIERS, Discount, Modifiers, PriceBook, STANDARD, STANDARD_BY_OTHER_NAMES,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See [`PriceBook::under`].
 pub(super) fn merge(book: &PriceBook, sheets: &[&Sheet]) -> Result<PriceBook, Vec<SheetFault>> {
     let file = BookFile::parse(book.source()).map_err(|error| vec![of_all(sheets, &error)])?;
-    let mut merge = Merge { file, own: BTreeMap::new(), faults: Vec::new() };
+    let shipped = Names::of(&file);
+    let mut merge = Merge { file, shipped, own: BTreeMap::new(), faults: Vec::new() };
     merge.each(sheets, |sheet| &sheet.models, "models", Merge::model);
-    let mut names = Names::of(&merge.file);
-    merge.aliases(sheets, &mut names);
+    let names = merge.names(sheets);
     merge.discounts(sheets, &names);
     merge.file.models.sort_by(|a, b| a.name.cmp(&b.name));
     if !merge.faults.is_empty() {
@@ -37,6 +39,8 @@ fn of_all(sheets: &[&Sheet], error: &BookError) -> SheetFault {
 /// Where something is said.
 #[derive(Clone, Debug)]
 struct Place<'a> {
+    /// Which of the sheets: the later of two that contradict each other is to blame, whatever they say it with.
+    at: usize,
     sheet: &'a str,
     field: String,
 }
@@ -49,12 +53,15 @@ impl Place<'_> {
 
 struct Merge<'a> {
     file: BookFile,
-    /// Models with prices of their own, and where these are said.
-    own: BTreeMap<&'a str, (Place<'a>, &'a OwnModel)>,
+    /// The names of the book without the sheets.
+    shipped: Names,
+    /// Models with prices of their own, by the provider's name, and where these are said.
+    own: BTreeMap<String, (Place<'a>, &'a OwnModel)>,
     faults: Vec<SheetFault>,
 }
 
 /// The model of each name.
+#[derive(Clone)]
 struct Names(BTreeMap<String, String>);
 
 impl Names {
@@ -71,6 +78,21 @@ impl Names {
     fn model(&self, name: &str) -> Result<&String, SheetError> {
         self.0.get(name).ok_or_else(|| SheetError::UnknownModel(name.to_owned()))
     }
+
+    /// The provider's own name where this is an alias.
+    fn real(&self, name: &str) -> String {
+        self.0.get(name).map_or(name, String::as_str).to_owned()
+    }
+}
+
+/// That a model has a name.
+struct Claim<'a> {
+    place: Place<'a>,
+    field: String,
+    name: String,
+    model: String,
+    /// A model's own name stands in the book already.
+    is_alias: bool,
 }
 
 /// What is said of something, and where.
@@ -85,9 +107,9 @@ impl<'a> Merge<'a> {
         field: &str,
         mut take: impl FnMut(&mut Self, &Place<'a>, &'a T) -> Result<(), SheetFault>,
     ) {
-        for sheet in sheets {
+        for (at, sheet) in sheets.iter().enumerate() {
             for (index, line) in lines(sheet).iter().enumerate() {
-                let place = Place { sheet: &sheet.name, field: format!("{field}[{index}]") };
+                let place = Place { at, sheet: &sheet.name, field: format!("{field}[{index}]") };
                 if let Err(fault) = take(self, &place, line) {
                     self.faults.push(fault);
                 }
@@ -96,10 +118,12 @@ impl<'a> Merge<'a> {
     }
 
     fn model(&mut self, place: &Place<'a>, own: &'a OwnModel) -> Result<(), SheetFault> {
-        let (provider, name) = named(&own.name).map_err(|error| place.fault(".name", error))?;
-        if let Some((other, said)) = self.own.get(name) {
-            let error = || SheetError::Contradicted(name.to_owned(), other.sheet.to_owned());
-            return if *said == own { Ok(()) } else { Err(place.fault(".name", error())) };
+        let (provider, written) = named(&own.name).map_err(|error| place.fault(".name", error))?;
+        let name = self.shipped.real(written);
+        if let Some((other, said)) = self.own.get(&name) {
+            let error = || SheetError::Contradicted(name.clone(), other.sheet.to_owned());
+            let same = **said == OwnModel { name: said.name.clone(), ..own.clone() };
+            return if same { Ok(()) } else { Err(place.fault(".name", error())) };
         }
         let known = self.file.models.iter().position(|model| model.name == name);
         let known = known.and_then(|index| self.file.models.get_mut(index));
@@ -107,7 +131,7 @@ impl<'a> Merge<'a> {
         match known {
             Some(known) => {
                 if known.provider != provider {
-                    let error = SheetError::OtherProvider(name.to_owned(), known.provider.to_string());
+                    let error = SheetError::OtherProvider(written.to_owned(), known.provider.to_string());
                     return Err(place.fault(".name", error));
                 }
                 if let Some(lost) = known.rates.iter().find(|rate| is_lost(rate, &rates)) {
@@ -125,7 +149,7 @@ impl<'a> Merge<'a> {
                 let (context_window, max_output) =
                     size.ok_or_else(|| place.fault(".contextWindow", SheetError::NoSize))?;
                 self.file.models.push(ModelEntry {
-                    name: name.to_owned(),
+                    name: name.clone(),
                     provider,
                     mode: own.mode.unwrap_or(Mode::Chat),
                     aliases: Vec::new(),
@@ -142,46 +166,86 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    fn aliases(&mut self, sheets: &[&'a Sheet], names: &mut Names) {
-        // An alias of an alias would mean another thing in another order.
-        let without = Names(names.0.clone());
+    /// Gives the models their new names, and tells all names.
+    fn names(&mut self, sheets: &[&'a Sheet]) -> Names {
+        let mut claims = self.claims(sheets);
+        // Of one sheet, models come first.
+        claims.sort_by_key(|claim| claim.place.at);
+        let mut names = self.shipped.clone();
+        let mut sheet_of: BTreeMap<String, &str> = BTreeMap::new();
         let mut added: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let mut add = |place: &Place<'_>, field: &str, alias: &str, model: &str| {
-            let taken = names.0.get(alias).filter(|other| *other != model);
-            if let Some(other) = taken {
-                return Err(place.fault(field, SheetError::NameTaken(alias.to_owned(), other.clone())));
+        for Claim { place, field, name, model, is_alias } in claims {
+            match names.0.get(&name) {
+                Some(other) if *other != model => {
+                    let error = match sheet_of.get(&name) {
+                        Some(sheet) => SheetError::NameTakenIn(name, other.clone(), (*sheet).to_owned()),
+                        None => SheetError::NameTaken(name, other.clone()),
+                    };
+                    self.faults.push(place.fault(&field, error));
+                }
+                Some(_) => {}
+                None => {
+                    names.0.insert(name.clone(), model.clone());
+                    sheet_of.insert(name.clone(), place.sheet);
+                    if is_alias {
+                        added.entry(model).or_default().insert(name);
+                    }
+                }
             }
-            if !is_name(alias) {
-                return Err(place.fault(field, SheetError::NoName(alias.to_owned())));
+        }
+        for model in &mut self.file.models {
+            model.aliases.extend(added.remove(&model.name).into_iter().flatten());
+        }
+        names
+    }
+
+    fn claims(&mut self, sheets: &[&'a Sheet]) -> Vec<Claim<'a>> {
+        let mut claims = Vec::new();
+        for (model, (place, own)) in &self.own {
+            if !self.shipped.0.contains_key(model) {
+                let claim = |name: &str| Claim {
+                    place: place.clone(),
+                    field: ".name".to_owned(),
+                    name: name.to_owned(),
+                    model: model.clone(),
+                    is_alias: false,
+                };
+                claims.extend([claim(model), claim(&own.name)]);
             }
-            if names.0.insert(alias.to_owned(), model.to_owned()).is_none() {
-                added.entry(model.to_owned()).or_default().insert(alias.to_owned());
+        }
+        let mut claim = |place: &Place<'a>, field: String, name: &str, model: String| {
+            if !is_name(name) {
+                return Err(place.fault(&field, SheetError::NoName(name.to_owned())));
             }
+            let (place, name) = (place.clone(), name.to_owned());
+            claims.push(Claim { place, field, name, model, is_alias: true });
             Ok(())
         };
         self.each(
             sheets,
             |sheet| &sheet.models,
             "models",
-            |_, place, own| {
+            |merge, place, own| {
                 // What is wrong with the name itself was noted before.
                 let Ok((_, name)) = named(&own.name) else { return Ok(()) };
                 let mut aliases = own.aliases.iter().enumerate();
-                aliases.try_for_each(|(index, alias)| add(place, &format!(".aliases[{index}]"), alias, name))
+                aliases.try_for_each(|(index, alias)| {
+                    claim(place, format!(".aliases[{index}]"), alias, merge.shipped.real(name))
+                })
             },
         );
+        // An alias of an alias would mean another thing in another order.
+        let without = Names::of(&self.file);
         self.each(
             sheets,
             |sheet| &sheet.aliases,
             "aliases",
             |_, place, line| {
                 let model = without.model(&line.model).map_err(|error| place.fault(".model", error))?;
-                add(place, ".alias", &line.alias, model)
+                claim(place, ".alias".to_owned(), &line.alias, model.clone())
             },
         );
-        for model in &mut self.file.models {
-            model.aliases.extend(added.remove(&model.name).into_iter().flatten());
-        }
+        claims
     }
 
     fn discounts(&mut self, sheets: &[&'a Sheet], names: &Names) {
@@ -202,9 +266,8 @@ impl<'a> Merge<'a> {
                     }
                     (None, Some(name)) => {
                         let model = names.model(name).map_err(|error| place.fault(".model", error))?;
-                        if let Some((own, _)) = merge.own.get(model.as_str()) {
-                            let error = SheetError::OwnPrice(name.clone(), own.sheet.to_owned());
-                            return Err(place.fault(".model", error));
+                        if let Some((own, _)) = merge.own.get(model) {
+                            return Err(final_price(name, place, own));
                         }
                         say(&mut of_models, model.clone(), name, place, discount)
                     }
@@ -214,8 +277,7 @@ impl<'a> Merge<'a> {
         );
         for model in &mut self.file.models {
             let found = of_models.get(&model.name).or_else(|| of_providers.get(&model.provider));
-            let Some((place, discount)) = found.filter(|_| !self.own.contains_key(model.name.as_str()))
-            else {
+            let Some((place, discount)) = found.filter(|_| !self.own.contains_key(&model.name)) else {
                 continue;
             };
             if let Err(error) = discounted(model, *discount) {
@@ -227,7 +289,7 @@ impl<'a> Merge<'a> {
     /// Prices whose largest request has no amount would refuse every request of their model.
     fn check_amounts(&mut self, merged: &PriceBook) {
         for (name, (place, _)) in &self.own {
-            let name = ModelName::new(*name);
+            let name = ModelName::new(name.as_str());
             let Some(model) = merged.catalogue().resolve(name.as_str()) else { continue };
             let bounds = Bounds {
                 input: model.context_window,
@@ -263,6 +325,15 @@ fn say<'a, K: Ord>(
     Ok(())
 }
 
+/// A discount on a model whose price is final.
+fn final_price(model: &str, discount: &Place<'_>, own: &Place<'_>) -> SheetFault {
+    if own.at > discount.at {
+        own.fault(".name", SheetError::Discounted(model.to_owned(), discount.sheet.to_owned()))
+    } else {
+        discount.fault(".model", SheetError::OwnPrice(model.to_owned(), own.sheet.to_owned()))
+    }
+}
+
 /// Whether the book's rate would be lost, and with it what such requests cost more. A cheaper tier that is missing is billed as standard.
 fn is_lost(rate: &RateEntry, own: &[RateEntry]) -> bool {
     let is_there = own.iter().any(|own| own.tier == rate.tier && own.above == rate.above);
@@ -281,6 +352,9 @@ fn rates(own: &OwnModel) -> Result<Vec<RateEntry>, (String, SheetError)> {
         let tier = price.tier.as_deref().unwrap_or(STANDARD);
         if !is_name(tier) {
             return Err((at(".tier"), SheetError::NoName(tier.to_owned())));
+        }
+        if STANDARD_BY_OTHER_NAMES.contains(&tier) {
+            return Err((at(".tier"), SheetError::IsStandard(tier.to_owned())));
         }
         let above = price.above_tokens.unwrap_or(0);
         if rates.iter().any(|rate| rate.tier == tier && rate.above == above) {

@@ -98,6 +98,106 @@ fn an_own_price_is_final_and_the_rest_is_as_the_book_has_it() {
 }
 
 #[test]
+fn an_own_price_by_an_alias_is_the_price_of_its_model() {
+    let own = |name: &str, aliases: &str| {
+        format!(
+            r#""models": [{{"name": "{name}", "contextWindow": 500000, "maxOutput": 9, "aliases": [{aliases}], "prices": [
+            {{"input": "1", "output": "2"}}, {{"aboveTokens": 200000, "input": "4", "output": "5"}}]}}]"#
+        )
+    };
+    let base = book;
+    let book = merged(&own("anthropic/x", r#""mine""#));
+    for name in ["x", "claude-x", "anthropic/claude-x", "mine"] {
+        assert_eq!(cost(&book, name, &Usage { input: 1, ..Usage::default() }, ""), 1_000, "{name}");
+    }
+    assert_eq!(book.catalogue().models().len(), 2);
+    assert_eq!(book.source(), merged(&own("anthropic/claude-x", r#""mine""#)).source());
+    // By either name it is the same model: said twice, and contradicted.
+    let (real, alias) = (own("anthropic/claude-x", ""), own("anthropic/x", ""));
+    let both = base().under([&sheet("a", &real), &sheet("b", &alias)]).unwrap();
+    assert_eq!(both.source(), merged(&real).source());
+    let other = alias.replace("\"5\"", "\"6\"");
+    let faults = base().under([&sheet("a", &real), &sheet("b", &other)]).map(|_| ()).unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "b: models[0].name: a says something else of claude-x: say it in one place"
+    );
+    let built_in = PriceBook::parse(BUILT_IN).unwrap();
+    let lines =
+        r#""models": [{"name": "anthropic/claude-opus-4-5", "prices": [{"input": "1", "output": "2"}]}]"#;
+    let book = built_in.under([&sheet("a", lines)]).unwrap();
+    assert_eq!(cost(&book, "claude-opus-4-5-20251101", &Usage { output: 1, ..Usage::default() }, ""), 2_000);
+}
+
+/// Each row is two sheets that contradict each other: first the fault when the second sheet is the later one, then when the first is.
+#[test]
+fn the_later_sheet_is_to_blame_whatever_the_two_say_it_with() {
+    let own = |name: &str, aliases: &str| {
+        format!(
+            r#""models": [{{"name": "openai/{name}", "contextWindow": 10, "maxOutput": 1, "aliases": [{aliases}],
+            "prices": [{{"input": "1", "output": "1"}}]}}]"#
+        )
+    };
+    let alias = |name: &str| format!(r#""aliases": [{{"alias": "{name}", "model": "x"}}]"#);
+    let discount = r#""discounts": [{"model": "plain", "percent": "1"}]"#.to_owned();
+    let table = [
+        (
+            own("new", r#""fast""#),
+            alias("fast"),
+            "aliases[0].alias: fast is already a name of new in one: write another",
+            "models[0].aliases[0]: fast is already a name of claude-x in other: write another",
+        ),
+        (
+            own("new", ""),
+            alias("new"),
+            "aliases[0].alias: new is already a name of new in one: write another",
+            "models[0].name: new is already a name of claude-x in other: write another",
+        ),
+        (
+            own("new", ""),
+            alias("openai/new"),
+            "aliases[0].alias: openai/new is already a name of new in one: write another",
+            "models[0].name: openai/new is already a name of claude-x in other: write another",
+        ),
+        (
+            own("new", ""),
+            own("own", r#""new""#),
+            "models[0].aliases[0]: new is already a name of new in one: write another",
+            "models[0].name: new is already a name of own in other: write another",
+        ),
+        (
+            own("plain", ""),
+            discount,
+            "discounts[0].model: plain has a price of its own in one, which is final: write the discounted one there",
+            "models[0].name: plain has a discount in other, and a price of its own is final: say one of the two",
+        ),
+    ];
+    for (one, other, second, first) in table {
+        let (one, other) = (sheet("one", &one), sheet("other", &other));
+        for (sheets, expected) in
+            [([&one, &other], format!("other: {second}")), ([&other, &one], format!("one: {first}"))]
+        {
+            let faults = book().under(sheets).map(|_| ()).unwrap_err();
+            let said: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            assert_eq!(said, [expected]);
+            assert_eq!(faults[0].error.kind(), SheetErrorKind::Conflict);
+        }
+    }
+}
+
+#[test]
+fn the_sheet_of_another_owner_is_told_by_its_owner() {
+    let lines = |percent: &str| format!(r#""discounts": [{{"provider": "openai", "percent": "{percent}"}}]"#);
+    let other = Overlay::new(vec![sheet("PriceBook p/a", &lines("1"))]).of_owner("kubernetes/eu");
+    let own = sheet("PriceBook p/a", &lines("2"));
+    let faults = book().under(other.sheets.iter().chain([&own])).map(|_| ()).unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "PriceBook p/a: discounts[0]: PriceBook p/a of kubernetes/eu says something else of openai: say it in one place"
+    );
+}
+
+#[test]
 fn a_model_of_ones_own_is_there_under_all_of_its_names() {
     let lines = r#""models": [{"name": "openai/ft:plain:acme::1", "mode": "embedding", "contextWindow": 10, "maxOutput": 5,
         "aliases": ["acme"], "prices": [{"input": "7", "output": "9"}], "webSearch": "0.5"}],
@@ -167,6 +267,24 @@ fn every_fault_names_its_line_and_says_what_to_write() {
             "models[0].name: \"acme/new\" is no model of a provider",
         ),
         (
+            r#""models": [{"name": "gemini/x", "prices": [{"input": "1", "output": "1"}]}]"#.into(),
+            "models[0].name: the price book has x of another provider: write anthropic/x",
+        ),
+        (
+            r#""models": [{"name": "openai/anthropic/claude-x", "prices": [{"input": "1", "output": "1"}]}]"#.into(),
+            "models[0].name: the price book has anthropic/claude-x of another provider",
+        ),
+        (
+            r#""models": [{"name": "anthropic/x", "prices": [{"input": "1", "output": "1"}]}]"#.into(),
+            "models[0].prices: the price book has a price of its own for tier standard above 200000 tokens",
+        ),
+        (
+            r#""models": [{"name": "openai/new", "contextWindow": 1, "maxOutput": 1, "prices": [{"input": "1", "output": "1"}]}],
+               "aliases": [{"alias": "openai/new", "model": "plain"}]"#
+                .into(),
+            "aliases[0].alias: openai/new is already a name of new in a",
+        ),
+        (
             r#""models": [{"name": "gemini/plain", "prices": [{"input": "1", "output": "1"}]}]"#.into(),
             "models[0].name: the price book has plain of another provider: write openai/plain",
         ),
@@ -190,6 +308,22 @@ fn every_fault_names_its_line_and_says_what_to_write() {
         (
             priced(r#"{"input": "1", "output": "1"}, {"tier": "standard", "input": "2", "output": "2"}"#),
             "models[0].prices[1]: two prices are for tier standard above 0 tokens",
+        ),
+        (
+            priced(r#"{"input": "1", "output": "1"}, {"tier": "auto", "input": "2", "output": "2"}"#),
+            "models[0].prices[1].tier: requests of tier auto are billed as standard: leave tier out",
+        ),
+        (
+            priced(r#"{"input": "1", "output": "1"}, {"tier": "default", "input": "2", "output": "2"}"#),
+            "models[0].prices[1].tier: requests of tier default are billed",
+        ),
+        (
+            priced(r#"{"input": "1", "output": "1"}, {"tier": "standard_only", "input": "2", "output": "2"}"#),
+            "models[0].prices[1].tier: requests of tier standard_only are billed",
+        ),
+        (
+            priced(r#"{"input": "1", "output": "1"}, {"tier": "on_demand", "input": "2", "output": "2"}"#),
+            "models[0].prices[1].tier: requests of tier on_demand are billed",
         ),
         (priced(r#"{"input": "18446744073710", "output": "1"}"#), "models[0].prices[0].input: it"),
         (

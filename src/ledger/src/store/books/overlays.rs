@@ -23,7 +23,7 @@ pub(super) fn begin(db: &dyn Sql, book: &PriceBook) -> sql::Result<()> {
     lock(db)?;
     meta::set(db, PRICE_BASE, &book.revision().to_be_bytes())?;
     let overlays = overlays(db)?;
-    match laid_over(book, overlays.iter().map(|(_, overlay)| overlay)) {
+    match laid_over(book, told_apart(overlays).iter()) {
         Ok(merged) => put_in_force(db, book.revision(), &merged),
         Err(faults) if present_revision(db)?.is_some() => {
             tracing::error!(
@@ -51,7 +51,7 @@ pub(super) fn held_back(db: &dyn Sql) -> sql::Result<Option<String>> {
         return Ok(None);
     }
     let (overlays, base) = (overlays(db)?, base_of(db)?);
-    let faults = laid_over(&base, overlays.iter().map(|(_, overlay)| overlay)).err();
+    let faults = laid_over(&base, told_apart(overlays).iter()).err();
     Ok(faults.map(|faults| format!("the newest price book is not in force: {}", said(&faults))))
 }
 
@@ -70,6 +70,17 @@ pub(super) fn is_true(db: &dyn Sql) -> sql::Result<bool> {
 
 fn said(faults: &[SheetFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Where several operators speak, each sheet says whose it is.
+fn told_apart(overlays: Vec<(Manager, Overlay)>) -> Vec<Overlay> {
+    let several = overlays.len() > 1;
+    let named = |(of, overlay): (Manager, Overlay)| if several { of_manager(&of, overlay) } else { overlay };
+    overlays.into_iter().map(named).collect()
+}
+
+fn of_manager(manager: &Manager, overlay: Overlay) -> Overlay {
+    overlay.of_owner(&format!("{}/{}", manager.name, manager.scope))
 }
 
 fn laid_over<'a>(
@@ -123,9 +134,10 @@ impl Books<'_> {
         let present = present_revision(db)?.ok_or_else(|| corrupt(PRICE_REVISION))?;
         let (own, others): (Vec<_>, Vec<_>) = overlays(db)?.into_iter().partition(|(of, _)| of == manager);
         let base = base_of(db)?;
-        // The others come first: a contradiction is the fault of whoever speaks now.
-        let all = others.iter().map(|(_, overlay)| overlay).chain([overlay]);
-        let book = match laid_over(&base, all) {
+        // The others come first: a contradiction is the fault of whoever speaks now. It hears who else says something else: their sheets may
+        // be called as its own are.
+        let others: Vec<Overlay> = others.into_iter().map(|(of, other)| of_manager(&of, other)).collect();
+        let book = match laid_over(&base, others.iter().chain([overlay])) {
             Ok(book) => book,
             Err(faults) => return Ok(PricesSet { outcome: Err(faults), revision: present }),
         };

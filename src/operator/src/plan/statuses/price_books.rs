@@ -1,7 +1,7 @@
 //! The status of price books, which stand and fall together.
 
 use super::{About, Reach, Statuses};
-use crate::plan::conditions::{ACCEPTED, Conditions, PROGRAMMED, Word, find};
+use crate::plan::conditions::{ACCEPTED, Conditions, PROGRAMMED, REFUSED_BY_LEDGER, Word, find};
 use crate::plan::prices::{PricesState, sheet_name};
 use crate::plan::program::State;
 use crate::plan::verdict::{Problem, Verdict, is_alive};
@@ -57,6 +57,13 @@ impl Statuses<'_> {
             PricesState::Away => State::Away,
             PricesState::Refused(_) if !verdict.counts => State::Asked,
             PricesState::Refused(_) => {
+                if let Some(fault) = faults.iter().find(|fault| fault.sheet.is_empty()) {
+                    let message = format!(
+                        "The ledger does not take the price books, which count together: {}. What was in force before stays so.",
+                        fault.message
+                    );
+                    return Some(Word::new(false, REFUSED_BY_LEDGER, message));
+                }
                 let others: BTreeSet<&str> = faults.iter().map(|fault| fault.sheet.as_str()).collect();
                 let others = others.into_iter().collect::<Vec<_>>().join(", ");
                 let message = format!(
