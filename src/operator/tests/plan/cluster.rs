@@ -57,7 +57,8 @@ pub(crate) struct Cluster {
     pub(crate) carried_out: Vec<Action>,
     /// Why no Secret is taken, if none is.
     pub(crate) no_secrets: Option<String>,
-    made: u8,
+    /// How many keys were made.
+    pub(crate) made: u8,
     revisions: u64,
     uids: u32,
 }
@@ -69,6 +70,13 @@ pub(crate) fn name(text: &str) -> ObjectName {
 
 pub(crate) fn account(kind: AccountKind, object: &str) -> AccountName {
     AccountName { kind, scope: String::new(), id: format!("kubernetes/{object}") }
+}
+
+/// The labels of a namespace, and the one that each has.
+fn labels_of(namespace: &str, labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let own = [("kubernetes.io/metadata.name", namespace)];
+    let all = labels.iter().chain(&own);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 impl Cluster {
@@ -83,7 +91,7 @@ impl Cluster {
         let mut world = World::default();
         world.ledger.sync();
         for namespace in ["tollgate", "platform", "payments", "search"] {
-            world.namespaces.insert(namespace.into(), BTreeMap::new());
+            world.namespaces.insert(namespace.into(), labels_of(namespace, &[]));
         }
         Self {
             world,
@@ -110,8 +118,7 @@ impl Cluster {
     }
 
     pub(crate) fn label(&mut self, namespace: &str, labels: &[(&str, &str)]) {
-        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        self.world.namespaces.insert(namespace.into(), labels.collect());
+        self.world.namespaces.insert(namespace.into(), labels_of(namespace, labels));
     }
 
     /// As `kubectl apply` does: what is there keeps its identity.
@@ -518,6 +525,7 @@ impl Cluster {
                 window: Some(limit.window),
                 model: limit.model.clone(),
                 soft: limit.soft,
+                observe: limit.observe,
                 amount: limit.amount,
                 starts_at: period.start,
                 ends_at: period.end.filter(|_| !matches!(limit.window, Window::Rolling { .. })),
