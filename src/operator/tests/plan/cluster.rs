@@ -375,8 +375,13 @@ impl Cluster {
     /// All of it, or nothing.
     fn set_prices(&mut self, scope: &str, overlay: Overlay) {
         let answer = match self.priced(scope, Some(&overlay)) {
-            Ok(_) if overlay.sheets.is_empty() => Ok(drop(self.overlays.remove(scope))),
-            Ok(_) => Ok(drop(self.overlays.insert(scope.to_owned(), overlay.clone()))),
+            Ok(_) => {
+                self.overlays.remove(scope);
+                if !overlay.sheets.is_empty() {
+                    self.overlays.insert(scope.to_owned(), overlay.clone());
+                }
+                Ok(())
+            }
             Err(faults) => Err(faults.into_iter().map(price_fault).collect()),
         };
         self.world.ledger.answer_prices(overlay, answer, self.now);
@@ -448,7 +453,8 @@ impl Cluster {
         let there = self.ledger.get(&account.name);
         if let Some(held) = there.filter(|held| !held.deleted) {
             let own = held.managed_by == "kubernetes" && held.account.owner_scope == account.owner_scope;
-            if !own && !(held.managed_by == "api" && account.adopt) {
+            let taken_over = held.managed_by == "api" && account.adopt;
+            if !own && !taken_over {
                 return refuse(
                     RefusalReason::Conflict,
                     &format!("{} is managed by {}", account.name.id, held.managed_by),
