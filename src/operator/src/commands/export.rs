@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// Options of the verb.
 #[derive(Args)]
 pub(crate) struct Export {
-    /// The namespace of the objects: the release's, or another one of the platform.
+    /// The namespace of organizations, teams and users, and of budgets on them: the release's, or another one of the platform.
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: String,
     /// A folder to write a file for each kind into, instead of printing everything.
@@ -29,7 +29,7 @@ pub(crate) struct Export {
     /// Who vouches for the ledger, where it is reached by https with the master key.
     #[arg(long, value_name = "FILE")]
     ledger_authorities: Option<PathBuf>,
-    /// Where Tollgate is installed: budgets on tags go there. Left out: where the objects go.
+    /// Where Tollgate is installed: keys, and budgets on keys and tags, go there. Left out: where the objects go.
     #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE_NAMESPACE", value_name = "NAMESPACE")]
     release_namespace: Option<String>,
     /// What the release is called.

@@ -71,7 +71,7 @@ pub struct ListedLimit {
     /// Only warns.
     pub soft: bool,
     /// At which parts a crossing is recorded, rising.
-    pub thresholds_percent: Vec<u16>,
+    pub thresholds_percent: Vec<u32>,
 }
 
 /// One limit on a rate.

@@ -1,5 +1,6 @@
 //! What becomes of each account: an object, or nothing, and why.
 
+use super::objects::unknown_extras;
 use super::{Left, ListedAccount, Settings, limits, resource_of};
 use crate::plan::ObjectName;
 use std::collections::BTreeMap;
@@ -140,6 +141,8 @@ fn unsayable(account: &ListedAccount, settings: &Settings) -> Vec<String> {
     unless(account.required_tags.is_empty() || is_team, "required_tags");
     unless(!account.client_tags_bind || is_team, "client_tags_bind");
     unless(account.forbidden.is_empty() || is_team, "forbidden_extras");
+    let unknown = unknown_extras(account);
+    unless(unknown.is_empty(), &format!("forbidden_extras that no Team has ({})", unknown.join(", ")));
     match kind {
         AccountKind::Key => {
             let expired = account.expires_at.is_some_and(|at| at <= settings.now);

@@ -15,12 +15,19 @@ const ROWS_MAX: usize = 32;
 /// Nine digits before the point.
 const AMOUNT_MAX: Nanodollars = Nanodollars::new(999_999_999_999_999_999);
 /// Where a soft limit warns.
-const ALL_PERCENT: u16 = 100;
+const ALL_PERCENT: u32 = 100;
+/// Alerts of one Budget, and the largest part of a limit, in its definition.
+const ALERTS_MAX: usize = 16;
+const PERCENT_MAX: u32 = 1_000;
 
 /// Which limits no Budget can have, in words.
 pub(super) fn unsayable(limits: &[ListedLimit]) -> Vec<String> {
     let mut why: Vec<String> =
         limits.iter().filter(|limit| written(limit).is_none()).map(unwritten).collect();
+    why.extend(limits.iter().filter(|limit| alerts(limit).is_none()).map(|limit| {
+        let percents: Vec<String> = limit.thresholds_percent.iter().map(ToString::to_string).collect();
+        format!("a limit of {} USD with alerts that no Budget has ({} %)", limit.amount, percents.join(", "))
+    }));
     if limits.len() > ROWS_MAX {
         why.push(format!("more than {ROWS_MAX} limits"));
     }
@@ -64,6 +71,16 @@ fn written(limit: &ListedLimit) -> Option<Limit> {
     })
 }
 
+/// Its alerts as people write them.
+fn alerts(limit: &ListedLimit) -> Option<Vec<Alert>> {
+    let alert = |percent: &u32| {
+        let percent = Some(*percent).filter(|percent| (1..=PERCENT_MAX).contains(percent))?;
+        Some(Alert { percent: i32::try_from(percent).ok()? })
+    };
+    let alerts: Vec<Alert> = limit.thresholds_percent.iter().map(alert).collect::<Option<_>>()?;
+    (alerts.len() <= ALERTS_MAX).then_some(alerts)
+}
+
 fn period(unit: CalendarUnit) -> Option<Period> {
     Some(match unit {
         CalendarUnit::Hour => Period::Hour,
@@ -78,7 +95,7 @@ fn period(unit: CalendarUnit) -> Option<Period> {
 
 /// The budgets that say these limits, the enforced ones first, and what is not the same by them.
 pub(super) fn budgets(target: &TargetRef, limits: &[ListedLimit]) -> (Vec<BudgetSpec>, Vec<String>) {
-    let mut groups: BTreeMap<(bool, &[u16]), Vec<&ListedLimit>> = BTreeMap::new();
+    let mut groups: BTreeMap<(bool, &[u32]), Vec<&ListedLimit>> = BTreeMap::new();
     let mut sorted: Vec<&ListedLimit> = limits.iter().collect();
     sorted.sort_by_key(|limit| (limit.window, &limit.model, limit.soft, limit.amount));
     for limit in &sorted {
@@ -87,9 +104,8 @@ pub(super) fn budgets(target: &TargetRef, limits: &[ListedLimit]) -> (Vec<Budget
     }
     let notes = sorted.iter().filter_map(|limit| changed(limit, limits)).collect();
     let mut specs = Vec::new();
-    for ((observes, thresholds), group) in groups {
-        let alerts: Vec<Alert> =
-            thresholds.iter().map(|percent| Alert { percent: i32::from(*percent) }).collect();
+    for ((observes, _), group) in groups {
+        let alerts = group.first().and_then(|limit| alerts(limit)).unwrap_or_default();
         for part in group.chunks(LIMITS_MAX) {
             specs.push(BudgetSpec {
                 target_ref: target.clone(),

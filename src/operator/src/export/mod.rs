@@ -28,9 +28,9 @@ use tollgate_domain::time::Timestamp;
 /// Where the objects are to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The namespace of the objects: one of the platform's.
+    /// The namespace of organizations, teams and users, and of budgets on them: one of the platform's.
     pub namespace: String,
-    /// Where Tollgate is installed: budgets on tags count there alone.
+    /// Where Tollgate is installed: there alone keys are taken over, and budgets on tags count.
     pub release_namespace: String,
     /// The cluster's name in the ledger.
     pub cluster: String,
@@ -38,6 +38,16 @@ pub struct Settings {
     pub default_team: Option<String>,
     /// This moment: what has expired by now is left out.
     pub now: Timestamp,
+}
+
+impl Settings {
+    /// Where objects of accounts of a kind are, and budgets on them.
+    fn namespace_of(&self, kind: AccountKind) -> &str {
+        match kind {
+            AccountKind::Key | AccountKind::Tag => &self.release_namespace,
+            _ => &self.namespace,
+        }
+    }
 }
 
 /// What came of it.

@@ -35,7 +35,7 @@ impl Names {
 /// Names of custom resources that are there, or will be.
 fn taken(fates: &Fates<'_>, kind: AccountKind, settings: &Settings) -> BTreeSet<String> {
     let there = fates.all().filter_map(|(account, fate)| match fate {
-        Fate::Is(name) if account.name.kind == kind && name.namespace == settings.namespace => {
+        Fate::Is(name) if account.name.kind == kind && name.namespace == settings.namespace_of(kind) => {
             Some(name.name.clone())
         }
         _ => None,

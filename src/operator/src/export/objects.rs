@@ -5,10 +5,10 @@ use super::names::{Names, distinct};
 use super::{ListedAccount, ListedRate, Settings, limits, yaml};
 use crate::plan::ObjectName;
 use crate::resources::{
-    Budget, BudgetSpec, Extra, Organization, OrganizationSpec, Rates, Reference, TargetKind, TargetRef, Team,
-    TeamSpec, User, UserSpec, VirtualKey, VirtualKeySpec,
+    AllowedNamespaces, Budget, BudgetSpec, Extra, NamespacesFrom, Organization, OrganizationSpec, Rates,
+    Reference, TargetKind, TargetRef, Team, TeamSpec, User, UserSpec, VirtualKey, VirtualKeySpec,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use k8s_openapi::jiff;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -18,6 +18,8 @@ use tollgate_domain::time::Timestamp;
 
 /// What people call things, at most, in the definitions.
 const DISPLAY_NAME_CHARS_MAX: usize = 128;
+/// Kubernetes writes the name of each namespace into it.
+const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A custom resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -104,9 +106,7 @@ impl Writer<'_> {
 
     fn budget(&self, account: &ListedAccount, name: &str, spec: BudgetSpec) -> Budget {
         let mut budget = Budget::new(name, spec);
-        let of_tag = account.name.kind == AccountKind::Tag;
-        let namespace = if of_tag { &self.settings.release_namespace } else { &self.settings.namespace };
-        budget.metadata.namespace = Some(namespace.clone());
+        budget.metadata.namespace = Some(self.settings.namespace_of(account.name.kind).to_owned());
         budget
     }
 
@@ -146,11 +146,8 @@ impl Writer<'_> {
         let spec = TeamSpec {
             display_name: display_name(account, name, &mut notes),
             adopt: Some(account.name.id.clone()),
-            organization_ref: self.reference(
-                AccountKind::Organization,
-                account.organization.as_deref(),
-                &mut notes,
-            ),
+            organization_ref: self.organization_of(account, &mut notes),
+            allowed_namespaces: self.allowed_namespaces(),
             models: account.models.clone(),
             rates: rates(&account.rates),
             tags: account.tags.clone(),
@@ -182,7 +179,8 @@ impl Writer<'_> {
 
     fn default_team(&self, name: &str) -> Written {
         let note = "of keys that have no team in the ledger, and new there".to_owned();
-        self.team_object(name, TeamSpec::default(), vec![note])
+        let spec = TeamSpec { allowed_namespaces: self.allowed_namespaces(), ..TeamSpec::default() };
+        self.team_object(name, spec, vec![note])
     }
 
     fn user(&self, account: &ListedAccount) -> Written {
@@ -191,15 +189,11 @@ impl Writer<'_> {
         let spec = UserSpec {
             display_name: display_name(account, name, &mut notes),
             adopt: Some(account.name.id.clone()),
-            organization_ref: self.reference(
-                AccountKind::Organization,
-                account.organization.as_deref(),
-                &mut notes,
-            ),
+            organization_ref: self.organization_of(account, &mut notes),
+            allowed_namespaces: self.allowed_namespaces(),
             models: account.models.clone(),
             rates: rates(&account.rates),
             blocked: account.blocked.then_some(true),
-            ..UserSpec::default()
         };
         notes.extend(kept(account));
         let mut object = User::new(name, spec);
@@ -210,17 +204,22 @@ impl Writer<'_> {
     fn key(&self, account: &ListedAccount) -> Written {
         let mut notes = Vec::new();
         let name = self.names.get(&account.name);
-        let team = self.reference(AccountKind::Team, account.team.as_deref(), &mut notes);
+        let from = self.settings.namespace_of(AccountKind::Key);
+        let team = self.reference(AccountKind::Team, account.team.as_deref(), from, &mut notes);
         let team = team.or_else(|| {
             notes.push("had no team".to_owned());
-            Some(Reference { name: self.settings.default_team.clone()?, namespace: None })
+            let name = self.settings.default_team.as_ref()?;
+            let is_there = !self.needs_default_team(name);
+            let place = ObjectName::new(&self.settings.namespace, name);
+            notes.extend(foreign(AccountKind::Team, &place, from).filter(|_| is_there));
+            Some(reference_to(&place, from))
         });
         let spec = VirtualKeySpec {
             display_name: key_display_name(account, &mut notes),
             adopt: Some(account.name.id.clone()),
             // Whoever has none, and no default, was left out.
             team_ref: team.unwrap_or_else(|| Reference { name: String::new(), namespace: None }),
-            user_ref: self.reference(AccountKind::User, account.user.as_deref(), &mut notes),
+            user_ref: self.reference(AccountKind::User, account.user.as_deref(), from, &mut notes),
             models: account.models.clone(),
             tags: account.tags.clone(),
             rates: rates(&account.rates),
@@ -231,25 +230,55 @@ impl Writer<'_> {
         };
         notes.extend(kept(account));
         let mut object = VirtualKey::new(name, spec);
-        object.metadata.namespace = Some(self.settings.namespace.clone());
+        object.metadata.namespace = Some(from.to_owned());
         Written { object: Object::VirtualKey(object), notes }
     }
 
-    /// How an object names the one of its owner.
-    fn reference(&self, kind: AccountKind, id: Option<&str>, notes: &mut Vec<String>) -> Option<Reference> {
-        let (owner, fate) = self.fates.owner(kind, id?)?;
-        let Fate::Is(place) = fate else {
-            return Some(Reference { name: self.names.get(&owner.name).to_owned(), namespace: None });
-        };
-        let elsewhere = place.namespace != self.settings.namespace;
-        if elsewhere {
-            notes.push(format!(
-                "{kind} {place} is in another namespace: its allowedNamespaces have to let {} use it",
-                self.settings.namespace
-            ));
-        }
-        Some(Reference { name: place.name.clone(), namespace: elsewhere.then(|| place.namespace.clone()) })
+    fn organization_of(&self, account: &ListedAccount, notes: &mut Vec<String>) -> Option<Reference> {
+        let id = account.organization.as_deref();
+        self.reference(AccountKind::Organization, id, &self.settings.namespace, notes)
     }
+
+    /// How an object in `from` names the one of its owner.
+    fn reference(
+        &self,
+        kind: AccountKind,
+        id: Option<&str>,
+        from: &str,
+        notes: &mut Vec<String>,
+    ) -> Option<Reference> {
+        let (owner, fate) = self.fates.owner(kind, id?)?;
+        let place = match fate {
+            Fate::Is(place) => {
+                notes.extend(foreign(kind, place, from));
+                place.clone()
+            }
+            // It lets those in `from` use it.
+            _ => ObjectName::new(self.settings.namespace_of(kind), self.names.get(&owner.name)),
+        };
+        Some(reference_to(&place, from))
+    }
+
+    /// From where keys name a team or a user that is written here, where that is another namespace than its own.
+    fn allowed_namespaces(&self) -> Option<AllowedNamespaces> {
+        let keys = self.settings.namespace_of(AccountKind::Key);
+        let label = (NAMESPACE_LABEL.to_owned(), keys.to_owned());
+        let selector = LabelSelector { match_labels: Some([label].into()), match_expressions: None };
+        (keys != self.settings.namespace)
+            .then_some(AllowedNamespaces { from: NamespacesFrom::Selector, selector: Some(selector) })
+    }
+}
+
+fn reference_to(place: &ObjectName, from: &str) -> Reference {
+    let namespace = Some(place.namespace.clone()).filter(|namespace| namespace != from);
+    Reference { name: place.name.clone(), namespace }
+}
+
+/// What has to be so for an object in `from` to name one that is there already.
+fn foreign(kind: AccountKind, place: &ObjectName, from: &str) -> Option<String> {
+    (place.namespace != from).then(|| {
+        format!("{kind} {place} is in another namespace: its allowedNamespaces have to let {from} use it")
+    })
 }
 
 /// The order of objects of one kind.
@@ -260,6 +289,12 @@ fn place(object: &Object) -> (Option<&str>, Option<&str>) {
 
 fn forbids(account: &ListedAccount, extra: Extra) -> bool {
     account.forbidden.iter().any(|forbidden| forbidden == extra.meant().as_str())
+}
+
+/// What is forbidden in words that no custom resource has: of a ledger that is newer than this operator.
+pub(super) fn unknown_extras(account: &ListedAccount) -> Vec<&str> {
+    let is_known = |word: &str| Extra::ALL.into_iter().any(|extra| extra.meant().as_str() == word);
+    account.forbidden.iter().map(String::as_str).filter(|word| !is_known(word)).collect()
 }
 
 /// What people call it, unless its name says so.

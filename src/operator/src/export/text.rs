@@ -1,5 +1,6 @@
 //! An export as YAML, with what a reader has to know as comments.
 
+use super::yaml::is_hidden;
 use super::{Export, Left, Written};
 use crate::plan::Kind;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ const KINDS: [(Kind, AccountKind, &str); 5] = [
 
 const HEAD: &str = "\
 # Written by `tollgate-operator export`. Each object takes over an account that the admin API has made, with all that it has spent, and is the
-# only place where that is changed from then on. Budgets come first: an account is taken over once each of its limits is there.
+# only place where that is changed from then on. Budgets come first: an account is taken over once there is one for each of its limits.
 ";
 
 /// One file of an export.
@@ -100,6 +101,6 @@ fn written(objects: &[&Written], left: &[&Left]) -> Result<String, serde_json::E
 
 /// Whatever people called something, it is one line.
 fn comment(text: &mut String, words: &str) {
-    let line: String = words.chars().map(|one| if one.is_control() { ' ' } else { one }).collect();
+    let line: String = words.chars().map(|one| if is_hidden(one) { ' ' } else { one }).collect();
     let _ = writeln!(text, "# - {line}");
 }

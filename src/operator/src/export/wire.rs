@@ -50,15 +50,13 @@ fn said(text: String) -> Option<String> {
 }
 
 fn limit(limit: v1::DesiredLimit) -> ListedLimit {
-    // The ledger's are small; one that is not was never set.
-    let percents = limit.thresholds_percent.into_iter().filter_map(|percent| u16::try_from(percent).ok());
     ListedLimit {
         amount: Nanodollars::new(limit.amount),
         window: window_from_wire(limit.window),
         model: said(limit.model),
         observe: limit.observe,
         soft: limit.soft,
-        thresholds_percent: percents.collect(),
+        thresholds_percent: limit.thresholds_percent,
     }
 }
 

@@ -1,7 +1,8 @@
-//! What must be so before an account is taken over: that whoever asks may have it, and that nothing is opened by it.
+//! What must be so before an account is taken over: that whoever asks may have it, and that each of its limits is written down here.
 //!
 //! An object and the budgets on it come one after another, and nobody says in which order. So an account of the admin API is left as it is until
-//! each of its limits is written down here, whatever amount it says.
+//! there is a Budget over each window (and model) of its limits, one that refuses where the limit did, whatever amount it says. Nothing else
+//! is compared: amounts, models, rates, tags and the expiry are what the objects say from the moment of the adoption.
 
 use super::identity::Identities;
 use super::verdict::Problem;
@@ -51,8 +52,10 @@ impl<'a> Adopters<'a> {
             return Some(Problem::new("AdoptionNotPermitted", message));
         }
         let Some(id) = self.identities.adopted(kind, name) else {
+            let and_others =
+                if kind == Kind::VirtualKey { "" } else { " and in those that the platform lists" };
             let message = format!(
-                "spec.adopt counts only in namespace {} and in those that the platform lists: make the {kind} there, or without adopt",
+                "spec.adopt of a {kind} counts only in namespace {}{and_others}: make it there, or without adopt",
                 self.settings.release_namespace
             );
             return Some(Problem::new("AdoptionNotPermitted", message));
@@ -71,18 +74,24 @@ pub(super) fn opens(account: &Account, told: Option<&Standing>) -> Option<String
     let lost = told.limits.iter().find(|limit| !account.limits.iter().any(|row| says(row, limit)))?;
     let period = lost.window.map_or_else(|| "over a span that no Budget has".to_owned(), money::in_words);
     let model = lost.model.as_ref().map(|model| format!(" for {model}")).unwrap_or_default();
+    let refuses = if lost.soft || lost.observe { "" } else { ", which refuses," };
     Some(format!(
-        "{} {} in the ledger has a limit of {} USD ({period}){model} that no Budget here has, so it is left as it is: write a Budget with \
+        "{} {} in the ledger has a limit of {} USD ({period}){model}{refuses} that no Budget here has, so it is left as it is: write a Budget with \
          it, or take it away through the admin API",
         account.name.kind, account.name.id, lost.amount
     ))
 }
 
-/// Whether a row stands for a limit. One that only warns has its place in one that observes, too, and none above one that refuses.
+/// Whether a row stands for a limit: of one that refuses, a row that does so, too. One that only warns has its place in one that observes,
+/// too, and none above one that refuses.
 fn says(row: &Limit, limit: &LimitStanding) -> bool {
     let same = Some(row.window) == limit.window.map(as_written) && row.model == limit.model;
-    let warns = row.soft || row.observe || row.amount <= limit.amount;
-    same && if limit.soft { warns } else { !row.soft }
+    let stands = match (limit.soft, limit.observe) {
+        (true, _) => row.soft || row.observe || row.amount <= limit.amount,
+        (false, true) => !row.soft,
+        (false, false) => !row.soft && !row.observe,
+    };
+    same && stands
 }
 
 /// A month from its first day is the calendar's, in the words of a Budget.

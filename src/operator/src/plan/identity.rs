@@ -6,6 +6,9 @@
 use super::{Kind, ObjectName, Settings, World};
 use tollgate_domain::account::{AccountKind, AccountName};
 
+/// An account, and for whom it is managed.
+pub(super) type Managed = (AccountName, String);
+
 /// Names accounts of objects.
 #[derive(Clone, Copy)]
 pub(super) struct Identities<'a> {
@@ -35,7 +38,16 @@ impl<'a> Identities<'a> {
     /// object's own is nobody else's.
     pub(super) fn adopted(&self, kind: Kind, name: &ObjectName) -> Option<&'a str> {
         let said = self.said(kind, name)?;
-        (self.settings.is_platform(&name.namespace) && !self.is_of_an_object(said)).then_some(said)
+        (self.may_adopt(kind, &name.namespace) && !self.is_of_an_object(said)).then_some(said)
+    }
+
+    /// Where an object adopts. Keys are made by the people of a namespace, also of one that the platform lists; in the release's there are
+    /// none but the platform's.
+    fn may_adopt(&self, kind: Kind, namespace: &str) -> bool {
+        match kind {
+            Kind::VirtualKey => namespace == self.settings.release_namespace,
+            _ => self.settings.is_platform(namespace),
+        }
     }
 
     /// Whether an id is that of an object of this cluster.
@@ -45,23 +57,32 @@ impl<'a> Identities<'a> {
 
     /// The account of an object. A budget has none of its own.
     pub(super) fn account(&self, kind: Kind, name: &ObjectName) -> AccountName {
-        let account_kind = match kind {
-            Kind::Organization => AccountKind::Organization,
-            Kind::Team => AccountKind::Team,
-            Kind::User => AccountKind::User,
-            Kind::VirtualKey | Kind::Budget | Kind::PriceBook => AccountKind::Key,
-        };
-        let id = self.adopted(kind, name).map(ToOwned::to_owned);
-        let id = id.unwrap_or_else(|| format!("{}/{name}", self.settings.cluster));
-        AccountName { kind: account_kind, scope: String::new(), id }
+        self.adopted(kind, name).map_or_else(|| self.own(kind, name), |id| account(kind, id.to_owned()))
+    }
+
+    fn own(&self, kind: Kind, name: &ObjectName) -> AccountName {
+        account(kind, format!("{}/{name}", self.settings.cluster))
     }
 
     /// For whom the account is managed.
     pub(super) fn owner_scope(&self, kind: Kind, name: &ObjectName) -> String {
         match self.adopted(kind, name) {
-            Some(_) => format!("{kind} {name}@{}", self.settings.cluster),
+            Some(_) => self.adopted_scope(kind, name),
             None => format!("{kind} {name}"),
         }
+    }
+
+    fn adopted_scope(&self, kind: Kind, name: &ObjectName) -> String {
+        format!("{kind} {name}@{}", self.settings.cluster)
+    }
+
+    /// The accounts that the ledger may have of an object, and for whom they are managed: its own, and the one that it says it adopts,
+    /// whether it still may or not.
+    pub(super) fn possible(&self, kind: Kind, name: &ObjectName) -> (Managed, Option<Managed>) {
+        let own = (self.own(kind, name), format!("{kind} {name}"));
+        let said =
+            self.said(kind, name).map(|id| (account(kind, id.to_owned()), self.adopted_scope(kind, name)));
+        (own, said)
     }
 
     /// For whom the account of a tag is managed: for all budgets on it.
@@ -69,11 +90,25 @@ impl<'a> Identities<'a> {
         format!("Tag {}/{tag}", self.settings.cluster)
     }
 
-    /// Whether an account that an operator manages is this cluster's.
+    /// Whether an account that an operator manages is this cluster's. Of one that was adopted its scope alone says so: its id is whatever
+    /// the admin API was told, which may look like another cluster's.
     pub(super) fn is_ours(&self, account: &AccountName, owner_scope: &str) -> bool {
-        let cluster = &self.settings.cluster;
-        let of_tag = owner_scope.strip_prefix("Tag ").is_some_and(|tag| self.is_of_an_object(tag));
-        let adopted = owner_scope.rsplit_once('@').is_some_and(|(_, of)| of == cluster);
-        self.is_of_an_object(&account.id) || of_tag || (adopted && account.kind != AccountKind::Tag)
+        if account.kind == AccountKind::Tag {
+            return owner_scope.strip_prefix("Tag ").is_some_and(|tag| self.is_of_an_object(tag));
+        }
+        match owner_scope.rsplit_once('@') {
+            Some((_, of)) => of == self.settings.cluster,
+            None => self.is_of_an_object(&account.id),
+        }
     }
+}
+
+fn account(kind: Kind, id: String) -> AccountName {
+    let kind = match kind {
+        Kind::Organization => AccountKind::Organization,
+        Kind::Team => AccountKind::Team,
+        Kind::User => AccountKind::User,
+        Kind::VirtualKey | Kind::Budget | Kind::PriceBook => AccountKind::Key,
+    };
+    AccountName { kind, scope: String::new(), id }
 }

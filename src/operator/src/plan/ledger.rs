@@ -106,6 +106,8 @@ pub struct LimitStanding {
     pub model: Option<String>,
     /// Only warns.
     pub soft: bool,
+    /// Counted and shown, and never a reason to refuse.
+    pub observe: bool,
     /// How much.
     pub amount: Nanodollars,
     /// When the present span began.

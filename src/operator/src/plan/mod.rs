@@ -11,6 +11,7 @@ mod conditions;
 mod desired;
 mod events;
 mod identity;
+mod kept;
 mod keys;
 mod ledger;
 mod limits;

@@ -1,11 +1,12 @@
 //! What the ledger is to be asked for.
 //!
 //! An object that counts has its finalizer first and its account then; an account that no object stands for any more is deleted, whatever
-//! became of the object. Owners are applied before who belongs to them, and deleted after.
+//! became of the object, unless it was adopted (`kept.rs`). Owners are applied before who belongs to them, and deleted after.
 
 use super::adoption;
 use super::desired::Desires;
 use super::identity::Identities;
+use super::kept::kept;
 use super::keys::{self, Adopted, Secrets, Step};
 use super::ledger::{Applied, Outcome};
 use super::verdict::{Verdict, Verdicts, is_alive};
@@ -420,8 +421,13 @@ impl<'a> Programmer<'a> {
             return;
         }
         // An account that another object takes over is given back first.
-        let unwanted =
-            self.existing.iter().rev().filter(|(name, scope)| self.wanted.get(name) != Some(scope));
+        let is_unwanted = |name: &AccountName, scope: &str| {
+            let is_of_it = |of: &String| of == scope;
+            self.existing.get(name).is_some_and(is_of_it) && !self.wanted.get(name).is_some_and(is_of_it)
+        };
+        let kept = kept(self.world, self.identities, is_unwanted);
+        let unwanted = self.existing.iter().rev();
+        let unwanted = unwanted.filter(|(name, scope)| is_unwanted(name, scope) && !kept.contains(name));
         let unwanted: Vec<_> = unwanted.map(|(name, scope)| (name.clone(), scope.clone())).collect();
         if !unwanted.is_empty() {
             self.program.deletes.push(Action::Delete(unwanted));

@@ -207,12 +207,14 @@ impl<'a> Statuses<'a> {
         // Of an adopted key that people hold, the ledger knows as much.
         let held = standing.filter(|_| key.spec.adopt.is_some()).map(|standing| &standing.credentials);
         let held = held.and_then(|held| held.iter().find(|one| one.expires_at.is_none()));
+        // That it has had a Secret is known by this alone while the API server takes none.
+        let rotated_at = before.issued_at.clone().filter(|_| key.spec.adopt.is_some());
         let after = VirtualKeyStatus {
             observed_generation: meta.generation,
             conditions: conditions.finish(refused.or(expired)),
             secret_name: present.map(|_| secret_name.name.clone()),
             key_name: present.map(|(_, key)| &key.name).or(held.map(|held| &held.name)).cloned(),
-            issued_at: present.and_then(|(secret, _)| secret.issued_at).map(time::to_time),
+            issued_at: present.and_then(|(secret, _)| secret.issued_at).map(time::to_time).or(rotated_at),
             previous: present.map(|(secret, _)| self.previous(secret)).unwrap_or_default(),
             expires_at: expires_at.map(time::to_time),
             spending,

@@ -122,6 +122,7 @@ pub fn standing_from_wire(status: v1::AccountStatus) -> Result<(AccountName, Sta
             window: window_from_wire(desired.window),
             model: Some(desired.model).filter(|model| !model.is_empty()),
             soft: desired.soft,
+            observe: desired.observe,
             amount: Nanodollars::new(desired.amount),
             starts_at: Timestamp::new(limit.window_start_unix_ms),
             ends_at: limit.window_end_unix_ms.map(Timestamp::new),

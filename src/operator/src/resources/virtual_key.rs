@@ -41,8 +41,8 @@ pub struct VirtualKeySpec {
         .message("displayName of a key has no slash: NAMESPACE/NAME is what keys without one are called"))]
     pub display_name: Option<String>,
     /// The id of an account that the admin API has made: the key takes it over, with all that it has spent. What people hold of it works on,
-    /// and there is no Secret before the first rotation. Left out: an account of its own. Only in namespaces of the platform. Can not
-    /// be changed.
+    /// and there is no Secret before the first rotation. Left out: an account of its own. Only in the namespace of the release. Can not be
+    /// changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub adopt: Option<String>,

@@ -46,7 +46,8 @@ impl Operator {
         };
         let mut world = World::default();
         for namespace in ["tollgate", "platform"] {
-            world.namespaces.insert(namespace.into(), BTreeMap::new());
+            let label = ("kubernetes.io/metadata.name".to_owned(), namespace.to_owned());
+            world.namespaces.insert(namespace.into(), [label].into());
         }
         Self { client, world, settings, statuses: BTreeMap::new(), issued: vec![] }
     }

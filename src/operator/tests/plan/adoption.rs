@@ -72,8 +72,8 @@ spec:
 
 const KEY: &str = "
 kind: VirtualKey
-metadata: {name: alice, namespace: platform}
-spec: {adopt: k-1, teamRef: {name: payments}}
+metadata: {name: alice, namespace: tollgate}
+spec: {adopt: k-1, teamRef: {name: payments, namespace: platform}}
 ";
 
 /// A ledger of the admin API, in which both have spent.
@@ -132,7 +132,7 @@ fn an_adopted_key_works_on_and_has_no_secret() {
     let cluster = moved();
     assert_eq!(works(&cluster), [HELD].into());
     assert!(cluster.secrets.is_empty());
-    let status = cluster.key_status("platform/alice");
+    let status = cluster.key_status("tollgate/alice");
     assert_eq!(condition(&status.conditions, "Ready"), "True Ready");
     assert_eq!((status.key_name.as_deref(), status.secret_name), (Some("sk-...held"), None));
     assert_eq!(status.spending.spend.as_deref(), Some("7"));
@@ -141,11 +141,11 @@ fn an_adopted_key_works_on_and_has_no_secret() {
 #[test]
 fn the_first_rotation_of_an_adopted_key_makes_its_secret_and_overlaps() {
     let mut cluster = moved();
-    cluster.annotate("platform/alice", ROTATE_ANNOTATION, "1");
+    cluster.annotate("tollgate/alice", ROTATE_ANNOTATION, "1");
     cluster.settle();
-    let new = cluster.in_secret("platform/alice");
+    let new = cluster.in_secret("tollgate/alice");
     assert_eq!(works(&cluster), [HELD, new].into());
-    let status = cluster.key_status("platform/alice");
+    let status = cluster.key_status("tollgate/alice");
     assert_eq!(status.secret_name.as_deref(), Some("alice"));
     assert_eq!(status.previous[0].key_name, "sk-...held");
     cluster.restart_operator();
@@ -154,10 +154,10 @@ fn the_first_rotation_of_an_adopted_key_makes_its_secret_and_overlaps() {
     cluster.pass(START.plus_ms(24 * HOUR_MS));
     assert_eq!(works(&cluster), [new].into());
     // From here on it is a key like every other.
-    cluster.delete_secret("platform/alice");
+    cluster.delete_secret("tollgate/alice");
     cluster.settle();
-    assert_eq!(works(&cluster), [cluster.in_secret("platform/alice")].into());
-    assert_ne!(cluster.in_secret("platform/alice"), new);
+    assert_eq!(works(&cluster), [cluster.in_secret("tollgate/alice")].into());
+    assert_ne!(cluster.in_secret("tollgate/alice"), new);
 }
 
 #[test]
@@ -165,16 +165,16 @@ fn a_schedule_counts_from_the_making_of_the_object() {
     let mut cluster = books();
     let key = "
 kind: VirtualKey
-metadata: {name: alice, namespace: platform}
-spec: {adopt: k-1, teamRef: {name: payments}, rotation: {every: 720h, overlap: 24h}}
+metadata: {name: alice, namespace: tollgate}
+spec: {adopt: k-1, teamRef: {name: payments, namespace: platform}, rotation: {every: 720h, overlap: 24h}}
 ";
     cluster.apply(&format!("{BUDGET}---{TEAM}---{key}"));
     cluster.settle();
     assert_eq!(cluster.plan().wake_at, Some(START.plus_ms(720 * HOUR_MS)));
     cluster.pass(START.plus_ms(720 * HOUR_MS));
-    assert_eq!(works(&cluster), [HELD, cluster.in_secret("platform/alice")].into());
+    assert_eq!(works(&cluster), [HELD, cluster.in_secret("tollgate/alice")].into());
     cluster.pass(START.plus_ms(744 * HOUR_MS));
-    assert_eq!(works(&cluster), [cluster.in_secret("platform/alice")].into());
+    assert_eq!(works(&cluster), [cluster.in_secret("tollgate/alice")].into());
 }
 
 #[test]
@@ -195,13 +195,122 @@ spec: {adopt: k-1, teamRef: {name: payments, namespace: platform}}
     assert_eq!(works(&cluster), [HELD].into());
     assert_eq!(
         cluster.ledger[&named(Key, "k-1")].account.owner_scope,
-        "VirtualKey platform/alice@kubernetes"
+        "VirtualKey tollgate/alice@kubernetes"
     );
     // Nor does it take anything away when it goes.
     cluster.delete(Kind::VirtualKey, "payments/mallory");
     cluster.settle();
     assert!(!cluster.world.virtual_keys.contains_key(&name("payments/mallory")));
     assert_eq!(works(&cluster), [HELD].into());
+}
+
+#[test]
+fn a_key_is_adopted_in_the_release_namespace_alone() {
+    let mut cluster = books();
+    // Whoever edits there makes keys, too.
+    let key = KEY.replace("namespace: tollgate", "namespace: platform");
+    cluster.apply(&format!("{BUDGET}---{TEAM}---{key}"));
+    cluster.settle();
+    assert_eq!(of_key(&cluster, "platform/alice", "Accepted"), "False AdoptionNotPermitted");
+    assert_eq!(cluster.ledger[&named(Key, "k-1")].managed_by, "api");
+    assert_eq!(cluster.key_status("platform/alice").key_name, None, "nothing is told of it");
+    cluster.apply(KEY);
+    cluster.settle();
+    assert_eq!(of_key(&cluster, "tollgate/alice", "Ready"), "True Ready");
+}
+
+#[test]
+fn an_adopted_account_whose_object_does_not_count_for_a_while_is_left_as_it_is() {
+    let changes: [fn(&mut Cluster); 3] = [
+        |cluster| cluster.settings.platform_namespaces.clear(),
+        |cluster| cluster.apply(&TEAM.replace("from: All", "from: Same")),
+        |cluster| cluster.apply(&TEAM.replace("spec: {", "spec: {maxKeys: 0, ")),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut cluster = moved();
+        let before = format!("{:?}", cluster.ledger);
+        change(&mut cluster);
+        cluster.settle();
+        assert!(of_key(&cluster, "tollgate/alice", "Ready").starts_with("False "), "{index}");
+        cluster.restart_operator();
+        cluster.settle();
+        assert_eq!(format!("{:?}", cluster.ledger), before, "{index}");
+        assert_eq!(works(&cluster), [HELD].into());
+        let mut back = cluster.clone();
+        back.settings.platform_namespaces = ["platform".to_owned()].into();
+        back.apply(TEAM);
+        back.settle();
+        assert_eq!(of_key(&back, "tollgate/alice", "Ready"), "True Ready", "{index}");
+        assert_eq!(works(&back), [HELD].into());
+        // Who deletes the object means it.
+        cluster.delete(Kind::VirtualKey, "tollgate/alice");
+        cluster.delete(Kind::Team, "platform/payments");
+        cluster.settle();
+        assert!(cluster.ledger.values().all(|held| held.deleted), "{index}: {:?}", cluster.ledger);
+        assert!(cluster.world.virtual_keys.is_empty() && cluster.world.teams.is_empty());
+    }
+}
+
+#[test]
+fn whom_an_adopted_account_belongs_to_and_who_belongs_to_it_is_left_with_it() {
+    let mut cluster = moved();
+    let own = "kind: VirtualKey\nmetadata: {name: own, namespace: payments}\n\
+               spec: {teamRef: {name: payments, namespace: platform}}\n";
+    cluster.apply(own);
+    cluster.make_by_api(Account { credentials: api_key().credentials, ..by_api(Key, "k-2") });
+    cluster.apply("kind: Team\nmetadata: {name: everybody, namespace: platform}\nspec: {allowedNamespaces: {from: All}}\n");
+    cluster.apply(
+        "kind: VirtualKey\nmetadata: {name: teamless, namespace: tollgate}\n\
+         spec: {adopt: k-2, teamRef: {name: everybody, namespace: platform}}\n",
+    );
+    cluster.settle();
+    assert_eq!(of_key(&cluster, "tollgate/teamless", "Ready"), "True Ready");
+    cluster.settings.platform_namespaces.clear();
+    cluster.settle();
+    assert_eq!(of_team(&cluster, "platform/everybody", "Accepted"), "False NamespaceNotListed");
+    assert!(cluster.ledger.values().all(|held| !held.deleted), "{:?}", cluster.ledger);
+    assert_eq!(cluster.works("payments/own"), [cluster.in_secret("payments/own")].into());
+    // Who deletes whom it belongs to deletes it, too.
+    cluster.delete(Kind::Team, "platform/everybody");
+    cluster.settle();
+    assert!(!cluster.world.teams.contains_key(&name("platform/everybody")));
+    assert!(cluster.ledger[&named(Key, "k-2")].deleted && !cluster.ledger[&named(Key, "k-1")].deleted);
+}
+
+#[test]
+fn whose_an_adopted_account_is_says_its_scope_and_not_its_id() {
+    let mut east = Cluster::new();
+    east.settings.cluster = "east".into();
+    east.make_by_api(by_api(Team, "west/payments"));
+    east.apply("kind: Team\nmetadata: {name: payments, namespace: platform}\nspec: {adopt: west/payments}\n");
+    east.settle();
+    assert_eq!(east.ledger[&named(Team, "west/payments")].account.owner_scope, "Team platform/payments@east");
+    // To another cluster on the same ledger it looks like one of its own.
+    let mut west = Cluster::new();
+    west.settings.cluster = "west".into();
+    west.ledger = east.ledger;
+    west.hear_everything();
+    west.settle();
+    assert!(!west.ledger[&named(Team, "west/payments")].deleted);
+    assert!(!west.carried_out.iter().any(|action| matches!(action, Action::Delete(_))));
+}
+
+#[test]
+fn a_rotated_key_whose_secret_is_lost_gets_another_also_where_none_is_taken_for_a_while() {
+    let mut cluster = moved();
+    cluster.annotate("tollgate/alice", ROTATE_ANNOTATION, "1");
+    cluster.settle();
+    let issued_at = cluster.key_status("tollgate/alice").issued_at;
+    assert!(issued_at.is_some());
+    cluster.pass(START.plus_ms(24 * HOUR_MS));
+    cluster.no_secrets = Some("exceeded quota: secrets".into());
+    cluster.delete_secret("tollgate/alice");
+    cluster.settle();
+    assert_eq!(of_key(&cluster, "tollgate/alice", "Ready"), "False SecretRefused");
+    assert_eq!(cluster.key_status("tollgate/alice").issued_at, issued_at);
+    cluster.no_secrets = None;
+    cluster.pass(START.plus_ms(25 * HOUR_MS));
+    assert_eq!(works(&cluster), [cluster.in_secret("tollgate/alice")].into(), "nothing that was lost");
 }
 
 #[test]
@@ -216,7 +325,7 @@ fn of_two_that_adopt_the_same_the_older_has_it() {
     assert_eq!(status.spending.spend, None);
     // The younger one has it when the older one is gone, with what was spent.
     cluster.delete(Kind::Team, "platform/payments");
-    cluster.delete(Kind::VirtualKey, "platform/alice");
+    cluster.delete(Kind::VirtualKey, "tollgate/alice");
     cluster.settle();
     let team = &cluster.ledger[&named(Team, "t-1")];
     assert!(!team.deleted);
@@ -283,6 +392,27 @@ fn an_account_is_left_as_it_is_until_each_of_its_limits_is_written() {
 }
 
 #[test]
+fn a_limit_that_refuses_is_not_written_by_one_that_observes() {
+    let mut cluster = books();
+    let soft = Limit { soft: true, thresholds_percent: vec![100], ..limit("50", MONTH) };
+    cluster.make_by_api(Account { limits: vec![limit("100", MONTH), soft], ..api_team() });
+    let observes = "
+kind: Budget
+metadata: {name: team-payments-2, namespace: platform}
+spec: {targetRef: {kind: Team, name: payments}, mode: Observe, limits: [{amount: \"50\", period: Month}]}
+";
+    cluster.apply(&format!("{observes}---{TEAM}"));
+    cluster.settle();
+    assert_eq!(of_team(&cluster, "platform/payments", "Programmed"), "False LimitsMissing");
+    let team = &cluster.ledger[&named(Team, "t-1")];
+    assert_eq!((team.managed_by, team.account.limits.len()), ("api", 2));
+    cluster.apply(BUDGET);
+    cluster.settle();
+    assert_eq!(of_team(&cluster, "platform/payments", "Ready"), "True Ready");
+    assert_eq!(cluster.ledger[&named(Team, "t-1")].account.limits.len(), 2);
+}
+
+#[test]
 fn a_limit_over_a_span_that_no_budget_has_keeps_an_account_with_the_api() {
     let mut cluster = books();
     let fixed = Window::Fixed { seconds: 18_000 };
@@ -336,19 +466,19 @@ fn a_restart_changes_nothing_of_what_was_adopted() {
 #[test]
 fn a_deleted_object_takes_its_adopted_account_away_as_every_one_does() {
     let mut cluster = moved();
-    cluster.delete(Kind::VirtualKey, "platform/alice");
+    cluster.delete(Kind::VirtualKey, "tollgate/alice");
     cluster.settle();
     assert!(works(&cluster).is_empty());
     assert!(cluster.world.virtual_keys.is_empty());
     // Made again from the same manifest it goes on from there, with a new key: the old one was given up.
     cluster.apply(KEY);
     cluster.settle();
-    assert_eq!(works(&cluster), [cluster.in_secret("platform/alice")].into());
+    assert_eq!(works(&cluster), [cluster.in_secret("tollgate/alice")].into());
     assert_eq!(cluster.ledger[&named(Key, "k-1")].posted, "7".parse().unwrap());
     assert_eq!(cluster.ledger.len(), 2);
     cluster.restart_operator();
     cluster.settle();
-    assert_eq!(works(&cluster), [cluster.in_secret("platform/alice")].into());
+    assert_eq!(works(&cluster), [cluster.in_secret("tollgate/alice")].into());
 }
 
 #[test]
@@ -366,7 +496,7 @@ fn a_ledger_restored_from_before_the_adoption_is_adopted_again() {
 fn a_ledger_restored_from_before_the_deletion_gives_no_key_back() {
     let mut cluster = moved();
     let before = cluster.ledger.clone();
-    cluster.delete(Kind::VirtualKey, "platform/alice");
+    cluster.delete(Kind::VirtualKey, "tollgate/alice");
     cluster.settle();
     cluster.ledger = before;
     cluster.hear_everything();

@@ -59,7 +59,8 @@ pub(crate) struct Cluster {
     pub(crate) carried_out: Vec<Action>,
     /// Why no Secret is taken, if none is.
     pub(crate) no_secrets: Option<String>,
-    made: u8,
+    /// How many keys were made.
+    pub(crate) made: u8,
     revisions: u64,
     uids: u32,
 }
@@ -71,6 +72,13 @@ pub(crate) fn name(text: &str) -> ObjectName {
 
 pub(crate) fn account(kind: AccountKind, object: &str) -> AccountName {
     AccountName { kind, scope: String::new(), id: format!("kubernetes/{object}") }
+}
+
+/// The labels of a namespace, and the one that each has.
+fn labels_of(namespace: &str, labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let own = [("kubernetes.io/metadata.name", namespace)];
+    let all = labels.iter().chain(&own);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 impl Cluster {
@@ -85,7 +93,7 @@ impl Cluster {
         let mut world = World::default();
         world.ledger.sync();
         for namespace in ["tollgate", "platform", "payments", "search"] {
-            world.namespaces.insert(namespace.into(), BTreeMap::new());
+            world.namespaces.insert(namespace.into(), labels_of(namespace, &[]));
         }
         Self {
             world,
@@ -113,8 +121,7 @@ impl Cluster {
     }
 
     pub(crate) fn label(&mut self, namespace: &str, labels: &[(&str, &str)]) {
-        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        self.world.namespaces.insert(namespace.into(), labels.collect());
+        self.world.namespaces.insert(namespace.into(), labels_of(namespace, labels));
     }
 
     /// As `kubectl apply` does: what is there keeps its identity.
@@ -376,8 +383,13 @@ impl Cluster {
             return self.world.ledger.answer_prices(overlay, answer, self.now);
         }
         let answer = match self.priced(scope, Some(&overlay)) {
-            Ok(_) if overlay.sheets.is_empty() => Ok(drop(self.overlays.remove(scope))),
-            Ok(_) => Ok(drop(self.overlays.insert(scope.to_owned(), overlay.clone()))),
+            Ok(_) => {
+                self.overlays.remove(scope);
+                if !overlay.sheets.is_empty() {
+                    self.overlays.insert(scope.to_owned(), overlay.clone());
+                }
+                Ok(())
+            }
             Err(faults) => Err(faults.into_iter().map(price_fault).collect()),
         };
         self.world.ledger.answer_prices(overlay, answer, self.now);
@@ -449,7 +461,8 @@ impl Cluster {
         let there = self.ledger.get(&account.name);
         if let Some(held) = there.filter(|held| !held.deleted) {
             let own = held.managed_by == "kubernetes" && held.account.owner_scope == account.owner_scope;
-            if !own && !(held.managed_by == "api" && account.adopt) {
+            let taken_over = held.managed_by == "api" && account.adopt;
+            if !own && !taken_over {
                 return refuse(
                     RefusalReason::Conflict,
                     &format!("{} is managed by {}", account.name.id, held.managed_by),
@@ -526,6 +539,7 @@ impl Cluster {
                 window: Some(limit.window),
                 model: limit.model.clone(),
                 soft: limit.soft,
+                observe: limit.observe,
                 amount: limit.amount,
                 starts_at: period.start,
                 ends_at: period.end.filter(|_| !matches!(limit.window, Window::Rolling { .. })),

@@ -31,7 +31,7 @@ fn listed(account: &Account, managed_by: &str) -> ListedAccount {
         model: limit.model.clone(),
         observe: limit.observe,
         soft: limit.soft,
-        thresholds_percent: limit.thresholds_percent.clone(),
+        thresholds_percent: limit.thresholds_percent.iter().map(|percent| u32::from(*percent)).collect(),
     };
     let rate = |rate: &RateLimit| ListedRate {
         rate: Rate { kind: rate.kind, limit: rate.limit },
@@ -186,6 +186,8 @@ fn what_is_exported_and_applied_is_what_was_there() {
         assert_eq!(meaning(&held.account), expected);
     }
     assert!(cluster.secrets.is_empty(), "what people hold works on");
+    assert!(cluster.world.virtual_keys.keys().all(|key| key.namespace == "tollgate"), "no other adopts");
+    assert!(cluster.world.teams.keys().all(|team| team.namespace == "platform"));
     for status in cluster.world.budgets.values().map(|budget| budget.status.clone().unwrap()) {
         assert_eq!(condition(&status.conditions, "Ready"), "True Ready");
     }
@@ -332,6 +334,13 @@ fn what_cannot_be_said_stays_whole_with_the_api_and_is_named() {
         (Team, "t", |a| a.rates = vec![rate(None, true, 1)], "rates that only observe", 2),
         (User, "u", |a| a.rates = vec![rate(None, false, u64::MAX)], "a rate beyond", 2),
         (User, "u", |a| a.forbidden = vec!["fast_mode".into()], "forbidden_extras", 2),
+        (
+            Team,
+            "t",
+            |a| a.forbidden = vec!["teleport".into()],
+            "forbidden_extras that no Team has (teleport)",
+            2,
+        ),
         (Key, "k", |a| a.required_tags = vec!["x".into()], "required_tags", 1),
         (Key, "k", |a| a.client_tags_bind = true, "client_tags_bind", 1),
         (Key, "k", |a| a.expires_at = Some(START), "it has expired", 1),
@@ -340,6 +349,7 @@ fn what_cannot_be_said_stays_whole_with_the_api_and_is_named() {
         (Key, "k", |a| a.organization = Some("o".into()), "belongs to an organization without a team", 1),
         (Tag, "tag", |a| a.limits.clear(), "it has no limit", 1),
         (Tag, "tag", |a| a.name.scope = "o".into(), "a tag of one organization", 1),
+        (Tag, "tag", |a| a.limits[0].thresholds_percent = vec![50, 70_000], "alerts that no Budget has", 1),
         (Tag, "tag", |a| a.limits[0].window = None, "over a span that no Budget has", 1),
         (Tag, "tag", |a| a.limits[0].amount = "1000000000".parse().unwrap(), "which no Budget has", 1),
     ];
@@ -431,7 +441,7 @@ fn whatever_people_call_things_it_is_yaml_and_one_line() {
     let mut by_file = Cluster::new();
     files.iter().for_each(|file| by_file.apply(&file.text));
     assert_eq!(by_file.world.virtual_keys.len(), hostile.len() + 1);
-    assert!(cluster.world.virtual_keys.contains_key(&name("platform/null")));
+    assert!(cluster.world.virtual_keys.contains_key(&name("tollgate/null")));
 }
 
 #[test]
