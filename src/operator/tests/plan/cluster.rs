@@ -60,6 +60,8 @@ pub(crate) struct Cluster {
     /// Why no Secret is taken, if none is.
     pub(crate) no_secrets: Option<String>,
     /// How many keys were made.
+    /// Keys that were asked for, and those that were made.
+    pub(crate) asked: u8,
     pub(crate) made: u8,
     revisions: u64,
     uids: u32,
@@ -106,6 +108,7 @@ impl Cluster {
             events: vec![],
             carried_out: vec![],
             no_secrets: None,
+            asked: 0,
             made: 0,
             revisions: 0,
             uids: 0,
@@ -358,6 +361,7 @@ impl Cluster {
 
     fn issue(&mut self, issue: &IssueKey) {
         // That is tried before the ledger hears of a key.
+        self.asked += 1;
         if self.no_secrets.is_some() {
             return self.refuse_secret(issue.secret.clone());
         }

@@ -19,7 +19,7 @@ use credentials::{CredentialError, Credentials};
 use health::Health;
 use settings::{Settings, SettingsError};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{AddrParseError, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -44,11 +44,19 @@ pub(crate) struct Options {
     port: u16,
     /// Where `/ready`, `/live` and `/metrics` are served: by default to the whole network of pods, which the kubelet and Prometheus come
     /// from. On loopback, `tollgate-run health` asks in their place.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:4003")]
+    #[arg(long, value_name = "[ADDRESS:]PORT", default_value = "4003", value_parser = metrics_address)]
     metrics: SocketAddr,
     /// A folder of its own, best in memory: Envoy's configuration, its secrets and its admin socket.
     #[arg(long, default_value = "/run/tollgate/envoy")]
     run: PathBuf,
+}
+
+/// A port alone is one of every address.
+fn metrics_address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    match text.parse() {
+        Ok(port) => Ok(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
+        Err(_) => text.parse(),
+    }
 }
 
 /// Why the gateway does not run.
@@ -170,4 +178,27 @@ fn write(
     let config = config::render(&yaml, &settings.mode, &places)?;
     files::write_private(&folder.join("envoy.json"), &config.to_string())?;
     Ok(credentials)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::metrics_address;
+
+    #[test]
+    fn metrics_are_served_on_a_port_or_on_an_address() {
+        let table = [
+            ("4003", Some("0.0.0.0:4003")),
+            ("127.0.0.1:4003", Some("127.0.0.1:4003")),
+            ("[::1]:9", Some("[::1]:9")),
+            ("localhost", None),
+            ("70000", None),
+        ];
+        for (text, address) in table {
+            assert_eq!(
+                metrics_address(text).ok().map(|found| found.to_string()).as_deref(),
+                address,
+                "{text}"
+            );
+        }
+    }
 }
