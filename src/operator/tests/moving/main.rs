@@ -23,7 +23,7 @@ struct Company {
 fn made(ledger: &Ledger) -> Company {
     let organization = ledger.post(
         "/organization/new",
-        json!({"organization_alias": "Acme", "max_budget": 1000, "budget_duration": "1y"}),
+        json!({"organization_alias": "Acme", "max_budget": 1000, "budget_duration": "1mo"}),
     );
     let organization = organization["organization_id"].as_str().unwrap();
     let team = ledger.post(

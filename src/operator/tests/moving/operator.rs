@@ -133,6 +133,10 @@ impl Operator {
                 self.statuses.insert(format!("{} {}", of.kind, of.name), status);
             }
             Action::Publish(_) => {}
+            // It says nothing of prices.
+            Action::SetPrices { overlay, .. } if overlay.sheets.is_empty() => {
+                self.world.ledger.answer_prices(overlay, Ok(()), now());
+            }
             other => panic!("nobody asked for {other:?}"),
         }
     }
