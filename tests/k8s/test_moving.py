@@ -59,6 +59,7 @@ def test_what_the_api_made_is_applied_and_shows_the_same_money(cluster, tollgate
     cluster.apply(yaml)
     for kind, name in (("teams", TEAM), ("budgets", f"team-{TEAM}"), ("budgets", f"key-{KEY}"), ("virtualkeys", KEY)):
         wait_until_ready(cluster, f"{kind}.tollgate.dev", name, NAMESPACE)
+    cluster.watch("virtualkeys", KEY, lambda it: it["status"].get("spend"), "the spend shows", NAMESPACE, patience=10)
     # Column by column, as people see it.
     _, line = cluster.kubectl("get", "virtualkeys", KEY, "--namespace", NAMESPACE).splitlines()
     assert line.split()[1:3] == [TEAM, str(spend)], line
