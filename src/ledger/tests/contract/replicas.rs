@@ -150,9 +150,9 @@ async fn prices_that_one_replica_was_told_come_to_all() {
         }
     }
     let done = set(&replicas.stores[1], "10").await;
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while replicas.stores.iter().any(|store| store.prices().revision() != done.revision) {
-        assert!(std::time::Instant::now() < deadline, "an idle replica never hears of it");
+        assert!(tokio::time::Instant::now() < deadline, "an idle replica never hears of it");
         // What is due by itself is so by the clock.
         world.advance(1_000);
         tokio::time::sleep(Duration::from_millis(100)).await;

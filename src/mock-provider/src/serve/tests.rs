@@ -136,7 +136,7 @@ async fn release(mock: &Arc<Mock>) {
 async fn a_stream_that_waits_for_a_release_then_hurries() {
     let mock = Mock::new(Options::default());
     let slow = [("x-mock-event-delay-ms", "300"), ("x-mock-events", "12"), ("x-mock-until-release", "true")];
-    let begin = std::time::Instant::now();
+    let begin = tokio::time::Instant::now();
     let mut response = post(&mock, call(&slow, CHAT_STREAM)).await;
     response.body_mut().frame().await.unwrap().unwrap();
     release(&mock).await;
