@@ -1,6 +1,7 @@
 //! `export`: what the admin API has made, as custom resources.
 
 use super::Failure;
+use super::installation::Installation;
 use clap::Args;
 use std::path::PathBuf;
 use tollgate_operator::authority::{self, read_own};
@@ -20,9 +21,8 @@ pub(crate) struct Export {
     /// A Team for keys that have none. Left out: such keys stay with the admin API.
     #[arg(long, value_name = "NAME")]
     default_team: Option<String>,
-    /// The ledger's admin port.
-    #[arg(long, env = "TOLLGATE_OPERATOR_LEDGER", value_name = "URL")]
-    ledger: String,
+    #[command(flatten)]
+    installation: Installation,
     /// The master key. Left out: the operator's own certificate opens the ledger, as it does in the operator's pod.
     #[arg(long, env = "TOLLGATE_MASTER_KEY", value_name = "KEY", hide_env_values = true)]
     master_key: Option<Zeroizing<String>>,
@@ -32,31 +32,17 @@ pub(crate) struct Export {
     /// Where Tollgate is installed: keys, and budgets on keys and tags, go there. Left out: where the objects go.
     #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE_NAMESPACE", value_name = "NAMESPACE")]
     release_namespace: Option<String>,
-    /// What the release is called.
-    #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE", value_name = "NAME", default_value = "tollgate")]
-    release: String,
-    /// Where, besides, objects count.
-    #[arg(
-        long,
-        env = "TOLLGATE_OPERATOR_PLATFORM_NAMESPACES",
-        value_name = "NAMESPACES",
-        value_delimiter = ','
-    )]
-    platform_namespaces: Vec<String>,
-    /// The cluster's name in the ledger.
-    #[arg(long, env = "TOLLGATE_OPERATOR_CLUSTER", value_name = "NAME", default_value = "kubernetes")]
-    cluster: String,
 }
 
 pub(crate) async fn run(options: Export) -> Result<(), Failure> {
     options.check()?;
-    let books = list(options.ledger.clone(), options.door().await?).await?;
+    let books = list(options.installation.ledger.clone(), options.door().await?).await?;
     let accounts = books.accounts.into_iter().map(TryInto::try_into).collect::<Result<Vec<_>, _>>()?;
     let release_namespace = options.release_namespace.unwrap_or_else(|| options.namespace.clone());
     let settings = Settings {
         namespace: options.namespace,
         release_namespace,
-        cluster: options.cluster,
+        cluster: options.installation.cluster,
         default_team: options.default_team,
         now: books.at,
     };
@@ -79,7 +65,7 @@ pub(crate) async fn run(options: Export) -> Result<(), Failure> {
 
 impl Export {
     fn check(&self) -> Result<(), Failure> {
-        let Self { namespace, default_team, platform_namespaces, .. } = self;
+        let Self { namespace, default_team, installation, .. } = self;
         for (option, name) in [("--namespace", Some(namespace)), ("--default-team", default_team.as_ref())] {
             if name.is_some_and(|name| !is_name(name)) {
                 return Err(format!(
@@ -89,7 +75,7 @@ impl Export {
             }
         }
         match &self.release_namespace {
-            Some(release) if release != namespace && !platform_namespaces.contains(namespace) => Err(format!(
+            Some(release) if release != namespace && !installation.platform_namespaces.contains(namespace) => Err(format!(
                 "objects do not count in namespace {namespace}: name {release}, or one of platformNamespaces of the installation"
             )
             .into()),
@@ -106,7 +92,7 @@ impl Export {
         let no_key = "no master key (TOLLGATE_MASTER_KEY), and no certificate of the operator";
         let client = kube::Client::try_default().await.map_err(|error| format!("{no_key}: {error}"))?;
         let settings = authority::Settings {
-            release: self.release.clone(),
+            release: self.installation.release.clone(),
             namespace: self.release_namespace.clone().unwrap_or_else(|| self.namespace.clone()),
             gateway_names: vec![],
             direct_namespaces: vec![],

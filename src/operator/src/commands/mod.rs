@@ -1,8 +1,9 @@
-//! The verbs of the command line: one file each.
+//! The verbs of the command line: one file each, and what they share.
 
 mod crds;
 mod export;
 mod inject;
+mod installation;
 mod run;
 
 use clap::Subcommand;

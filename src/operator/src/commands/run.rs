@@ -1,6 +1,7 @@
 //! `run`: the operator itself.
 
 use super::Failure;
+use super::installation::Installation;
 use clap::{ArgAction, Args};
 use futures_util::FutureExt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,23 +20,8 @@ pub(crate) struct Run {
     /// Where Tollgate is installed.
     #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE_NAMESPACE", value_name = "NAMESPACE")]
     release_namespace: String,
-    /// What the release is called; the names of its own Secrets begin with it.
-    #[arg(long, env = "TOLLGATE_OPERATOR_RELEASE", value_name = "NAME", default_value = "tollgate")]
-    release: String,
-    /// Where, besides, organizations, teams, users, budgets and price books count.
-    #[arg(
-        long,
-        env = "TOLLGATE_OPERATOR_PLATFORM_NAMESPACES",
-        value_name = "NAMESPACES",
-        value_delimiter = ','
-    )]
-    platform_namespaces: Vec<String>,
-    /// This cluster's name in the ledger; never changed afterwards, because accounts are found by it.
-    #[arg(long, env = "TOLLGATE_OPERATOR_CLUSTER", value_name = "NAME", default_value = "kubernetes")]
-    cluster: String,
-    /// The ledger's admin port.
-    #[arg(long, env = "TOLLGATE_OPERATOR_LEDGER", value_name = "URL")]
-    ledger: String,
+    #[command(flatten)]
+    installation: Installation,
     /// Where agents send their requests: what stands in the Secrets of keys.
     #[arg(long, env = "TOLLGATE_OPERATOR_BASE_URL", value_name = "URL")]
     base_url: String,
@@ -66,11 +52,11 @@ pub(crate) async fn run(options: Run) -> Result<(), Failure> {
     let health = axum::serve(bind(options.metrics_port).await?, runtime::health(gauges.clone()));
     let stop = stop()?.shared();
     let instance = if options.instance.is_empty() { hostname() } else { options.instance.clone() };
-    let lease = format!("{}-operator", options.release);
+    let lease = format!("{}-operator", options.installation.release);
     let leads = runtime::follow_leader(client.clone(), &options.release_namespace, &lease, &instance).await?;
     let (told, own) = watch::channel(None);
     let certificates = authority::Settings {
-        release: options.release.clone(),
+        release: options.installation.release.clone(),
         namespace: options.release_namespace.clone(),
         gateway_names: options.gateway_names.clone(),
         direct_namespaces: sidecar.iter().flat_map(|sidecar| sidecar.direct_namespaces.clone()).collect(),
@@ -122,13 +108,13 @@ async fn operate(
         }
     };
     let settings = Settings {
-        cluster: options.cluster.clone(),
+        cluster: options.installation.cluster.clone(),
         release_namespace: options.release_namespace.clone(),
-        platform_namespaces: options.platform_namespaces.iter().cloned().collect(),
+        platform_namespaces: options.installation.platform_namespaces.iter().cloned().collect(),
         base_url: options.base_url.trim_end_matches('/').to_owned(),
         ca_bundle: None,
     };
-    let ledger = Ledger::new(options.ledger.clone(), newest_pass);
+    let ledger = Ledger::new(options.installation.ledger.clone(), newest_pass);
     let operator = Operator { client, ledger, settings, bundle: newest_bundle, instance, gauges };
     tokio::select! {
         () = operator.run(leads, stop) => Ok(()),

@@ -105,9 +105,7 @@ impl Writer<'_> {
     }
 
     fn budget(&self, account: &ListedAccount, name: &str, spec: BudgetSpec) -> Budget {
-        let mut budget = Budget::new(name, spec);
-        budget.metadata.namespace = Some(self.settings.namespace_of(account.name.kind).to_owned());
-        budget
+        placed(Budget::new(name, spec), self.settings.namespace_of(account.name.kind))
     }
 
     /// What a budget on an account is on, and what it is called.
@@ -135,8 +133,7 @@ impl Writer<'_> {
             ..OrganizationSpec::default()
         };
         notes.extend(kept(account));
-        let mut object = Organization::new(name, spec);
-        object.metadata.namespace = Some(self.settings.namespace.clone());
+        let object = placed(Organization::new(name, spec), &self.settings.namespace);
         Written { object: Object::Organization(object), notes }
     }
 
@@ -162,8 +159,7 @@ impl Writer<'_> {
     }
 
     fn team_object(&self, name: &str, spec: TeamSpec, notes: Vec<String>) -> Written {
-        let mut object = Team::new(name, spec);
-        object.metadata.namespace = Some(self.settings.namespace.clone());
+        let object = placed(Team::new(name, spec), &self.settings.namespace);
         Written { object: Object::Team(object), notes }
     }
 
@@ -196,8 +192,7 @@ impl Writer<'_> {
             blocked: account.blocked.then_some(true),
         };
         notes.extend(kept(account));
-        let mut object = User::new(name, spec);
-        object.metadata.namespace = Some(self.settings.namespace.clone());
+        let object = placed(User::new(name, spec), &self.settings.namespace);
         Written { object: Object::User(object), notes }
     }
 
@@ -229,8 +224,7 @@ impl Writer<'_> {
             secret: None,
         };
         notes.extend(kept(account));
-        let mut object = VirtualKey::new(name, spec);
-        object.metadata.namespace = Some(from.to_owned());
+        let object = placed(VirtualKey::new(name, spec), from);
         Written { object: Object::VirtualKey(object), notes }
     }
 
@@ -267,6 +261,12 @@ impl Writer<'_> {
         (keys != self.settings.namespace)
             .then_some(AllowedNamespaces { from: NamespacesFrom::Selector, selector: Some(selector) })
     }
+}
+
+/// The object, in its namespace.
+fn placed<K: kube::Resource>(mut object: K, namespace: &str) -> K {
+    object.meta_mut().namespace = Some(namespace.to_owned());
+    object
 }
 
 fn reference_to(place: &ObjectName, from: &str) -> Reference {

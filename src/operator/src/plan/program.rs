@@ -425,10 +425,13 @@ impl<'a> Programmer<'a> {
             let is_of_it = |of: &String| of == scope;
             self.existing.get(name).is_some_and(is_of_it) && !self.wanted.get(name).is_some_and(is_of_it)
         };
-        let kept = kept(self.world, self.identities, is_unwanted);
-        let unwanted = self.existing.iter().rev();
-        let unwanted = unwanted.filter(|(name, scope)| is_unwanted(name, scope) && !kept.contains(name));
-        let unwanted: Vec<_> = unwanted.map(|(name, scope)| (name.clone(), scope.clone())).collect();
+        let unwanted = self.existing.iter().rev().filter(|(name, scope)| is_unwanted(name, scope));
+        let mut unwanted: Vec<_> = unwanted.map(|(name, scope)| (name.clone(), scope.clone())).collect();
+        // Who is kept is a question to every object, and most plans have nothing to ask.
+        if !unwanted.is_empty() {
+            let kept = kept(self.world, self.identities, is_unwanted);
+            unwanted.retain(|(name, _)| !kept.contains(name));
+        }
         if !unwanted.is_empty() {
             self.program.deletes.push(Action::Delete(unwanted));
         }

@@ -317,7 +317,7 @@ impl Actor {
         let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
         let written = match issue.secret_uid {
             Some(uid) => self.write_secret(secret, uid, effects).await,
-            None => self.create_secret(&issue.secret, &secret, effects).await,
+            None => self.create_secret(&issue.secret, secret, effects).await,
         };
         refused(written, &issue.secret, key.expose(), effects).map(|_| ())
     }
@@ -325,17 +325,8 @@ impl Actor {
     /// Whether the API server would take the Secret of a new key. It is shown a key that nobody knows and that never works.
     async fn would_be_taken(&self, issue: &IssueKey, effects: &mut Vec<Effect>) -> Result<bool, Failure> {
         let key = random_key()?;
-        let mut secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
-        let api = self.secrets(&issue.secret.namespace);
-        let tried = if let Some(uid) = &issue.secret_uid {
-            secret.metadata.uid = Some(uid.clone());
-            let how = PatchParams::apply(FIELD_MANAGER).force().dry_run();
-            api.patch(&issue.secret.name, &how, &Patch::Apply(&secret)).await
-        } else {
-            let how = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
-            api.create(&how, &secret).await
-        };
-        match tried {
+        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
+        match self.send_secret(secret, issue.secret_uid.clone(), true).await {
             Ok(_) => Ok(true),
             // Whose it is, is seen when it is written.
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(true),
@@ -369,17 +360,30 @@ impl Actor {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Over the Secret of this uid, and no other.
-    async fn write_secret(
+    /// Writes a Secret: over the one of this uid and no other, or, without a uid, as one that is not there yet.
+    async fn send_secret(
         &self,
         mut secret: Secret,
+        uid: Option<String>,
+        dry_run: bool,
+    ) -> kube::Result<Secret> {
+        let api = self.secrets(&secret.namespace().unwrap_or_default());
+        if uid.is_none() {
+            let how = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+            return api.create(&how, &secret).await;
+        }
+        secret.metadata.uid = uid;
+        let how = PatchParams { dry_run, ..PatchParams::apply(FIELD_MANAGER).force() };
+        api.patch(&secret.name_any(), &how, &Patch::Apply(&secret)).await
+    }
+
+    async fn write_secret(
+        &self,
+        secret: Secret,
         uid: String,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
-        secret.metadata.uid = Some(uid);
-        let how = PatchParams::apply(FIELD_MANAGER).force();
-        let api = self.secrets(&secret.namespace().unwrap_or_default());
-        let written = api.patch(&secret.name_any(), &how, &Patch::Apply(&secret)).await?;
+        let written = self.send_secret(secret, Some(uid), false).await?;
         effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(written)))));
         Ok(())
     }
@@ -388,11 +392,10 @@ impl Actor {
     async fn create_secret(
         &self,
         name: &ObjectName,
-        secret: &Secret,
+        secret: Secret,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
-        let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match self.secrets(&name.namespace).create(&how, secret).await {
+        match self.send_secret(secret, None, false).await {
             Ok(created) => {
                 effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(created)))));
             }
