@@ -6,8 +6,7 @@ import json
 import pathlib
 import ssl
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import agents
 import httpx
@@ -156,14 +155,6 @@ def load_images(cluster: Cluster) -> None:
     assert archives, f"no images in {IMAGES}: run make images, or make test-k8s"
     for archive in archives:
         cluster.load(archive)
-
-
-def until(what: Callable[[], object], words: str, patience: float = 20) -> None:
-    """Asks again and again, where nothing tells."""
-    deadline = time.monotonic() + patience
-    while not what():
-        assert time.monotonic() < deadline, f"not within {patience:.0f} s: {words}"
-        time.sleep(0.2)
 
 
 def version() -> str:

@@ -1,5 +1,7 @@
 """Custom resources as the tests write them, and what their statuses say."""
 
+import decimal
+
 from installation import NAMESPACE
 
 GROUP = "tollgate.dev/v1alpha1"
@@ -38,6 +40,11 @@ def is_ready(thing: dict) -> bool:
 
 def is_programmed(thing: dict) -> bool:
     return condition(thing, "Programmed").get("status") == "True"
+
+
+def spend(thing: dict) -> decimal.Decimal:
+    """What an account has spent, as its status says."""
+    return decimal.Decimal(thing.get("status", {}).get("spend") or 0)
 
 
 def wait_until_ready(cluster, kind: str, name: str, namespace: str) -> None:

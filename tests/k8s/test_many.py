@@ -7,9 +7,10 @@ import time
 
 import agents
 import pytest
+import resources
 from cluster import Cluster
 from installation import NAMESPACE, RELEASE
-from resources import GROUP, is_ready
+from resources import GROUP, apply, is_ready, open_team
 
 pytestmark = pytest.mark.long
 IN_ORDER = True
@@ -28,18 +29,16 @@ IDLE_CALLS = 60
 
 def team(number: int) -> dict:
     per_key = {"limits": [{"amount": "100", "period": "Month"}]}
-    spec = {"organizationRef": {"name": "many"}, "allowedNamespaces": {"from": "All"}, "perKey": per_key}
-    return {"apiVersion": GROUP, "kind": "Team", "metadata": {"name": f"team-{number}"}, "spec": spec}
+    return open_team(f"team-{number}", organizationRef={"name": "many"}, perKey=per_key)
 
 
 def budget(number: int, period: str, amount: str) -> dict:
     spec = {"targetRef": {"kind": "Team", "name": f"team-{number}"}, "limits": [{"amount": amount, "period": period}]}
-    return {"apiVersion": GROUP, "kind": "Budget", "metadata": {"name": f"team-{number}-{period.lower()}"}, "spec": spec}
+    return {"kind": "Budget", "metadata": {"name": f"team-{number}-{period.lower()}"}, "spec": spec}
 
 
 def key(number: int) -> dict:
-    spec = {"teamRef": {"name": f"team-{number % TEAMS}", "namespace": NAMESPACE}}
-    return {"apiVersion": GROUP, "kind": "VirtualKey", "metadata": {"name": f"key-{number}"}, "spec": spec}
+    return resources.key(f"key-{number}", f"team-{number % TEAMS}")
 
 
 def people(number: int) -> str:
@@ -125,7 +124,7 @@ def test_all_get_ready(cluster, tollgate, figures):
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": people(n)}} for n in range(NAMESPACES)])
     figures["operator, MiB, with nothing"] = f"{memory_mib(cluster):.0f}"
     begin = time.monotonic()
-    organization = {"apiVersion": GROUP, "kind": "Organization", "metadata": {"name": "many"}, "spec": {}}
+    organization = {"kind": "Organization", "metadata": {"name": "many"}, "spec": {}}
     budgets = [budget(n, period, "1000") for n in range(TEAMS) for period in ("Month", "Day")]
     create(cluster, NAMESPACE, [organization, *(team(n) for n in range(TEAMS)), *budgets])
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -141,7 +140,8 @@ def test_all_get_ready(cluster, tollgate, figures):
 
 def create(cluster: Cluster, namespace: str, objects: list[dict]) -> None:
     """One call for each, without looking first."""
-    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    items = [{"apiVersion": GROUP, **one} for one in objects]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     cluster.kubectl("create", "--filename=-", "--namespace", namespace, stdin=listed, timeout=PATIENCE)
 
 
@@ -160,7 +160,7 @@ def test_one_change_among_many_is_followed(cluster, tollgate, figures):
     (answer,) = agents.messages(cluster, people(0), "agent")
     assert answer.status == 200, answer
     begin = time.monotonic()
-    cluster.apply(budget(0, "Month", "0"), NAMESPACE)
+    apply(cluster, NAMESPACE, budget(0, "Month", "0"))
     lowered = lambda thing: thing.get("status", {}).get("tightest", {}).get("amount") == "0"
     cluster.watch("budgets", "team-0-month", lowered, "the lower budget is programmed", NAMESPACE)
     figures["one budget lowered, in status after, s"] = f"{time.monotonic() - begin:.1f}"
@@ -175,7 +175,7 @@ def test_an_operator_that_starts_anew_writes_nothing(cluster, tollgate, figures)
     cluster.kubectl("delete", "pod", pod, f"--namespace={NAMESPACE}")
     cluster.rollout(f"deployment/{RELEASE}-operator", NAMESPACE)
     # It works again when it does something that is asked of it.
-    cluster.apply(budget(1, "Month", "500"), NAMESPACE)
+    apply(cluster, NAMESPACE, budget(1, "Month", "500"))
     seen = lambda thing: thing.get("status", {}).get("observedGeneration") == thing["metadata"]["generation"]
     cluster.watch("budgets", "team-1-month", seen, "the operator works again", NAMESPACE)
     figures["operator replaced, at work again after, s"] = f"{time.monotonic() - begin:.0f}"
@@ -199,6 +199,6 @@ def test_of_two_operators_one_works_and_the_other_follows_it(cluster, tollgate, 
     (leader,) = [pod for pod, one in said.items() if one["leads"]]
     begin = time.monotonic()
     cluster.kubectl("delete", "pod", leader, f"--namespace={NAMESPACE}", "--force", "--grace-period=0")
-    cluster.apply({"apiVersion": GROUP, **key(KEYS)}, people(0))
+    apply(cluster, people(0), key(KEYS))
     cluster.watch("virtualkeys", f"key-{KEYS}", is_ready, "the other one works", people(0))
     figures["leader killed, the other at work after, s"] = f"{time.monotonic() - begin:.0f}"

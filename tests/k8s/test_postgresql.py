@@ -1,7 +1,6 @@
 """Several ledgers on one PostgreSQL, as the chart installs them: `make test-long`."""
 
 import concurrent.futures
-import decimal
 import os
 
 import agents
@@ -9,7 +8,8 @@ import installation
 import postgres
 import pytest
 from installation import NAMESPACE
-from resources import apply, make_key, open_team
+from resources import apply, make_key, open_team, spend
+from stack import wait_until
 
 pytestmark = pytest.mark.long
 IN_ORDER = True
@@ -41,10 +41,6 @@ def price(cluster, tollgate):
     return spend(thing)
 
 
-def spend(thing: dict) -> decimal.Decimal:
-    return decimal.Decimal(thing.get("status", {}).get("spend") or 0)
-
-
 def test_every_answer_is_charged_once_whichever_ledger_held_it(cluster, tollgate, price):
     before = tollgate.provider.count()
     answers = agents.messages(cluster, PEOPLE, "agent", "--count=200", "--parallel=8")
@@ -58,7 +54,7 @@ def test_a_killed_ledger_of_two_costs_no_request(cluster, tollgate, price):
     before = tollgate.provider.count()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         load = pool.submit(agents.messages, cluster, PEOPLE, "agent", "--for=15s", "--parallel=4")
-        installation.until(lambda: tollgate.provider.count() >= before + 20, "there is load")
+        wait_until(lambda: tollgate.provider.count() >= before + 20, "there is load", 20)
         cluster.kubectl("delete", "pod", tollgate.pods("ledger")[0]["metadata"]["name"], f"--namespace={NAMESPACE}", "--grace-period=0", "--force")
         answers = load.result()
     assert [answer for answer in answers if answer.status != 200] == []
@@ -70,7 +66,7 @@ def test_a_killed_database_loses_nothing_and_lets_nothing_pass(cluster, tollgate
     before = tollgate.provider.count()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         load = pool.submit(agents.messages, cluster, PEOPLE, "agent", "--for=20s", "--parallel=4")
-        installation.until(lambda: tollgate.provider.count() >= before + 20, "there is load")
+        wait_until(lambda: tollgate.provider.count() >= before + 20, "there is load", 20)
         cluster.kubectl("delete", "pod", postgres.NAME, f"--namespace={postgres.NAMESPACE}", "--grace-period=0", "--force")
         cluster.apply(postgres.pod(), postgres.NAMESPACE)
         answers = load.result()

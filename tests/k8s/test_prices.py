@@ -5,10 +5,10 @@ import json
 import secrets
 
 import agents
-import installation
 import pytest
 from installation import NAMESPACE
-from resources import apply, condition, is_ready, make_key, open_team
+from resources import apply, condition, is_ready, make_key, open_team, spend
+from stack import wait_until
 
 IN_ORDER = True
 
@@ -32,10 +32,6 @@ def people(cluster, tollgate):
 
 def book(**spec) -> dict:
     return {"kind": "PriceBook", "metadata": {"name": "contract"}, "spec": spec}
-
-
-def spend(thing: dict) -> decimal.Decimal:
-    return decimal.Decimal(thing.get("status", {}).get("spend") or 0)
 
 
 def costs(cluster, people: str, part: decimal.Decimal, **changes) -> None:
@@ -85,5 +81,5 @@ def test_without_it_the_list_price_is_back(cluster, people):
     cluster.delete("pricebook", "contract", NAMESPACE)
     # Nothing tells of an object that is gone: the ledger's own word does.
     gone = lambda: agents.messages(cluster, people, "agent", model="house-model")[0].status != 200
-    installation.until(gone, "the alias is gone")
+    wait_until(gone, "the alias is gone", 20)
     costs(cluster, people, decimal.Decimal(1))

@@ -10,6 +10,7 @@ import pytest
 import resources
 from installation import NAMESPACE
 from resources import GROUP, condition, is_programmed, is_ready, key, wait_until_ready
+from stack import wait_until
 
 IN_ORDER = True
 
@@ -87,7 +88,7 @@ def test_a_changed_budget_counts_for_the_very_next_request(cluster, tollgate, ap
     apply(NAMESPACE, budget("100"))
     cluster.watch("budgets", "payments", is_ready, "the higher budget is programmed", NAMESPACE, patience=10)
     # The denial is confirmed once a second at most, and may have been just now.
-    installation.until(lambda: say("alice")[0].status == 200, "the request passes", patience=3)
+    wait_until(lambda: say("alice")[0].status == 200, "the request passes", 3)
     # Told once, however often the operator has looked since.
     assert len(cluster.events("Exhausted", "Budget", "payments", NAMESPACE)) == 1
 
