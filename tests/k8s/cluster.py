@@ -202,7 +202,11 @@ class Cluster:
         """What a person would look at first when something does not work: the state of all pods, events, logs."""
         parts = [self._say("get", "pods,jobs,persistentvolumeclaims", "--all-namespaces", "--output=wide")]
         parts.append(self._say("get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"))
-        pods = [] if parts[0].startswith("kubectl get: ") else self.find("pods", "*")
+        try:
+            pods = self.find("pods", "*")
+        except Refused as gone:
+            # Its end may be what is told of.
+            return "\n".join([*parts, str(gone)])
         for pod in pods:
             name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
             where = [name, "--all-containers", "--prefix", "--tail=40", f"--namespace={namespace}"]
