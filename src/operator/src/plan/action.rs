@@ -54,10 +54,16 @@ pub enum Action {
     },
     /// Take the finalizer off an object.
     RemoveFinalizer(ObjectRef),
-    /// Publish an event. Its name tells it from every other, so that one that was published twice is one.
-    Publish(Event),
-    /// Write a status, by server-side apply.
-    SetStatus(ObjectRef, Status),
+    /// Write a status, by server-side apply, after publishing what its change means. One action, because until the status is written each
+    /// plan asks for the events again, and a round that carries out only a part of its plan would never come to the statuses.
+    SetStatus {
+        /// Whose.
+        object: ObjectRef,
+        /// All of it.
+        status: Status,
+        /// The name of each tells it from every other, so that one that was published twice is one.
+        events: Vec<Event>,
+    },
 }
 
 /// A new key. The ledger hears of it first, so that no Secret ever holds a key that does not work: make a key, apply `account` with its

@@ -45,7 +45,6 @@ pub(super) struct Statuses<'a> {
     prices: &'a Prices,
     now: Timestamp,
     reach: Reach,
-    events: Vec<Action>,
     statuses: Vec<Action>,
     wake_at: Option<Timestamp>,
 }
@@ -71,7 +70,7 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        Self { world, identities, program, prices, now, reach, events: vec![], statuses: vec![], wake_at }
+        Self { world, identities, program, prices, now, reach, statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -100,8 +99,7 @@ impl<'a> Statuses<'a> {
         for (name, one) in &world.price_books {
             self.price_book(name, one, verdicts.price_books.get(name));
         }
-        self.events.extend(self.statuses);
-        (self.events, self.wake_at)
+        (self.statuses, self.wake_at)
     }
 
     /// How the account of an object stands. One that it would adopt and has not is no business of its readers.
@@ -146,8 +144,7 @@ impl<'a> Statuses<'a> {
         }
         let object = reference(about.kind, about.name, about.meta);
         let events = events::of(&object, about.meta, before, &status);
-        self.events.extend(events.into_iter().map(Action::Publish));
-        self.statuses.push(Action::SetStatus(object, status));
+        self.statuses.push(Action::SetStatus { object, status, events });
     }
 
     /// An object that is being deleted is of no more interest, unless the ledger keeps it from that.

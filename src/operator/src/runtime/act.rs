@@ -146,8 +146,14 @@ impl Actor {
                 self.rewrite(&key, &secret, &digest, &content, effects).await
             }
             Action::DeleteSecret { secret, uid } => self.delete_secret(&secret, uid).await,
-            Action::Publish(event) => self.publish(event).await,
-            Action::SetStatus(object, status) => self.set_status(&object, &status, effects).await,
+            Action::SetStatus { object, status, events } => {
+                let mut told = Ok(());
+                for event in events {
+                    told = told.and(self.publish(event).await);
+                }
+                // Also where an event is not taken, as in a namespace that ends: the status is the more important one.
+                self.set_status(&object, &status, effects).await.and(told)
+            }
         }
     }
 
@@ -526,8 +532,7 @@ fn describe(action: &Action) -> String {
         Action::Issue(issue) => format!("a key for VirtualKey {}", issue.key.name),
         Action::Rewrite { secret, .. } => format!("Secret {secret}"),
         Action::DeleteSecret { secret, .. } => format!("the deletion of Secret {secret}"),
-        Action::Publish(event) => format!("event {} of {}", event.reason, event.about.name),
-        Action::SetStatus(object, _) => format!("the status of {} {}", object.kind, object.name),
+        Action::SetStatus { object, .. } => format!("the status of {} {}", object.kind, object.name),
     }
 }
 

@@ -96,7 +96,7 @@ impl Operator {
             let actions = plan(&self.world, &self.settings, now()).actions;
             let mut done = true;
             for action in actions {
-                done &= matches!(action, Action::SetStatus(..) | Action::Publish(_));
+                done &= matches!(action, Action::SetStatus { .. });
                 self.carry_out(action).await;
             }
             if done {
@@ -129,10 +129,9 @@ impl Operator {
             }
             Action::Apply(accounts) => self.apply_accounts(accounts).await,
             Action::Issue(issue) => self.issued.push(*issue),
-            Action::SetStatus(of, status) => {
-                self.statuses.insert(format!("{} {}", of.kind, of.name), status);
+            Action::SetStatus { object, status, .. } => {
+                self.statuses.insert(format!("{} {}", object.kind, object.name), status);
             }
-            Action::Publish(_) => {}
             // It says nothing of prices.
             Action::SetPrices { overlay, .. } if overlay.sheets.is_empty() => {
                 self.world.ledger.answer_prices(overlay, Ok(()), now());

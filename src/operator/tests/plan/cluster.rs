@@ -304,12 +304,14 @@ impl Cluster {
                     self.world.secrets.remove(&secret);
                 }
             }
-            Action::Publish(event) => {
-                if self.events.iter().all(|known| known.name != event.name) {
-                    self.events.push(event);
+            Action::SetStatus { object, status, events } => {
+                for event in events {
+                    if self.events.iter().all(|known| known.name != event.name) {
+                        self.events.push(event);
+                    }
                 }
+                self.set_status(&object, status);
             }
-            Action::SetStatus(of, status) => self.set_status(&of, status),
         }
     }
 

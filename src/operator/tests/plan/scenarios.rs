@@ -83,8 +83,25 @@ fn restart_with_an_empty_memory_changes_nothing() {
     assert_eq!(format!("{:?}", cluster.ledger), ledger);
     assert_eq!(cluster.secrets, secrets);
     assert_eq!(cluster.events.len(), events, "nothing is said twice");
-    let wrote = |action: &Action| matches!(action, Action::SetStatus(..) | Action::Publish(_));
+    let wrote = |action: &Action| matches!(action, Action::SetStatus { .. });
     assert!(!cluster.carried_out.iter().any(wrote), "{:#?}", cluster.carried_out);
+}
+
+#[test]
+fn plans_that_are_carried_out_one_action_at_a_time_come_to_the_same_end() {
+    let keys: Vec<String> = (0..5).map(|n| KEY.replace("name: agent", &format!("name: agent-{n}"))).collect();
+    let all = format!("{PLATFORM}---{}", keys.join("---"));
+    let mut slow = Cluster::new();
+    slow.apply(&all);
+    for _ in 0..200 {
+        let Some(first) = slow.plan().actions.into_iter().next() else { break };
+        slow.carry_out(first);
+    }
+    assert_eq!(slow.plan().actions, [], "it comes to an end");
+    assert_eq!(slow.heard("KeyIssued"), 5);
+    let quick = Cluster::with(&all);
+    assert_eq!(slow.ledger.keys().collect::<Vec<_>>(), quick.ledger.keys().collect::<Vec<_>>());
+    assert_eq!(slow.events.len(), quick.events.len());
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn an_account_that_spends_changes_nothing_but_its_own_status() {
     let mut cluster = platform_with_key();
     cluster.spend(&account(Key, "payments/agent"), "1");
     let actions = cluster.plan().actions;
-    let [Action::SetStatus(object, Status::VirtualKey(_))] = actions.as_slice() else {
+    let [Action::SetStatus { object, status: Status::VirtualKey(_), .. }] = actions.as_slice() else {
         panic!("{actions:#?}")
     };
     assert_eq!(object.name.name, "agent");
