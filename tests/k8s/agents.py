@@ -63,6 +63,14 @@ def with_secret(secret: str) -> dict:
     return {"envFrom": [{"secretRef": {"name": secret}}]}
 
 
+def request_arguments(url: str | list[str], headers: dict | None, body: dict | None, arguments: tuple[str, ...]) -> list[str]:
+    """What the client is told."""
+    command = ["request", *arguments]
+    command += [f"--header={name}: {value}" for name, value in (headers or {}).items()]
+    command += [f"--data={json.dumps(body)}"] if body is not None else []
+    return [*command, *([url] if isinstance(url, str) else url)]
+
+
 def request(
     cluster: Cluster,
     namespace: str,
@@ -74,10 +82,7 @@ def request(
     container: str = "agent",
 ) -> list[Answer]:
     """Requests from within a pod, as many as `arguments` say, else one to each URL. URLs and headers may name the pod's variables."""
-    command = ["/client", "request", *arguments]
-    command += [f"--header={name}: {value}" for name, value in (headers or {}).items()]
-    command += [f"--data={json.dumps(body)}"] if body is not None else []
-    command += [url] if isinstance(url, str) else url
+    command = ["/client", *request_arguments(url, headers, body, arguments)]
     said = cluster.exec(pod, *command, namespace=namespace, container=container)
     return [Answer(**json.loads(line)) for line in said.splitlines()]
 
@@ -86,11 +91,18 @@ MESSAGE = {"model": "claude-sonnet-4-20250514", "max_tokens": 100, "messages": [
 CHAT = {"model": "gpt-4.1-mini", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 
 
+MESSAGES_URL = "$ANTHROPIC_BASE_URL/v1/messages"
+MESSAGES_HEADERS = {"x-api-key": "$ANTHROPIC_API_KEY", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+
+
 def messages(cluster: Cluster, namespace: str, pod: str, *arguments: str, **changes) -> list[Answer]:
     """What Anthropic's clients ask, with what the environment says."""
-    headers = {"x-api-key": "$ANTHROPIC_API_KEY", "anthropic-version": "2023-06-01", "content-type": "application/json"}
-    url = "$ANTHROPIC_BASE_URL/v1/messages"
-    return request(cluster, namespace, pod, url, headers, {**MESSAGE, **changes}, arguments)
+    return request(cluster, namespace, pod, MESSAGES_URL, MESSAGES_HEADERS, {**MESSAGE, **changes}, arguments)
+
+
+def message_arguments(*arguments: str, **changes) -> list[str]:
+    """The same, for a container that does nothing else."""
+    return request_arguments(MESSAGES_URL, MESSAGES_HEADERS, {**MESSAGE, **changes}, arguments)
 
 
 def chat(cluster: Cluster, namespace: str, pod: str, *arguments: str, **changes) -> list[Answer]:

@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,12 +35,15 @@ class Cluster:
         load: str,
         description: str,
         volumes: pathlib.Path | None = None,
+        node: int | None = None,
     ):
         self.description = description
         # In `load`, `{}` stands for an archive.
         self.how_to_load = load
         # Where volumes can be, if nobody else makes them.
         self._volumes = volumes
+        # A process in the network of the tests' own node.
+        self._node = node
         self._home = tempfile.TemporaryDirectory(prefix="tollgate-kubectl-")
         self.env = {
             **os.environ,
@@ -95,6 +99,17 @@ class Cluster:
         """Where a volume is on the machine, which is the node."""
         assert self._volumes, "a cluster that was there makes its own volumes"
         return self._volumes / name
+
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        """Its API server is there, and answers nobody: only on a node of the tests' own."""
+        assert self._node, "nobody stops the API server of a cluster that was there"
+        (server,) = [pid for pid in _processes("kube-apiserver") if _network(pid) == _network(self._node)]
+        os.kill(server, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(server, signal.SIGCONT)
 
     # Objects.
 
@@ -226,6 +241,18 @@ class Cluster:
         self._home.cleanup()
 
 
+def _processes(program: str) -> Iterator[int]:
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        # It may end meanwhile.
+        with contextlib.suppress(OSError):
+            if pathlib.Path((folder / "cmdline").read_text().partition("\0")[0]).name == program:
+                yield int(folder.name)
+
+
+def _network(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
 def _in(namespace: str | None) -> list[str]:
     if namespace == "*":
         return ["--all-namespaces"]
@@ -291,7 +318,8 @@ def own_node(programs: pathlib.Path | None, pause: pathlib.Path) -> Iterator[Clu
         kubeconfig = pathlib.Path(report["kubeconfig"])
         load = f"nsenter --target={report['pid']} --mount ctr --namespace=k8s.io images import {{}}"
         seconds = report["seconds"]
-        yield Cluster(kubeconfig, programs, load, f"a cluster of its own, ready after {seconds} s", kubeconfig.parent / "volumes")
+        description = f"a cluster of its own, ready after {seconds} s"
+        yield Cluster(kubeconfig, programs, load, description, kubeconfig.parent / "volumes", report["pid"])
     finally:
         node.stdin.close()
         node.wait(60)

@@ -4,6 +4,8 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import decimal
+import json
+import os
 import secrets
 import time
 
@@ -100,6 +102,28 @@ def test_a_killed_operator_costs_no_request_and_catches_up(cluster, tollgate, lo
     assert load.statuses() == {200}
     with load.books() as books:
         assert len(books.accounted()) == len(load.answers)
+
+
+def test_an_api_server_that_answers_nobody_costs_no_request_and_is_caught_up_with(cluster, tollgate, people):
+    """Whoever is there goes on; who leads the operators has lost that by its end."""
+    if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
+        pytest.skip("machine: the tests stop only the API server of a node of their own")
+    before = tollgate.provider.count()
+    # It says what it has heard to nobody but its own log, because whoever listens does so by the API server.
+    load = agents.pod("alone", *agents.message_arguments("--for=40s", "--parallel=2"), **agents.with_secret("operator"))
+    load["spec"]["restartPolicy"] = "Never"
+    cluster.apply(load, PEOPLE)
+    wait_for_more(tollgate.provider, before + 5)
+    with cluster.mute():
+        # What is tried is a span of time.
+        time.sleep(20)
+    resources.make_key(cluster, PEOPLE, "later", "steady")
+    cluster.wait("pod/alone", "jsonpath={.status.phase}=Succeeded", PEOPLE)
+    answers = [json.loads(line) for line in cluster.logs("alone", PEOPLE).splitlines()]
+    assert {answer["status"] for answer in answers} == {200}
+    assert tollgate.provider.count() == before + len(answers)
+    (operator,) = tollgate.pods("operator")
+    assert [status["restartCount"] for status in operator["status"]["containerStatuses"]] == [0], operator["status"]
 
 
 def test_a_killed_ledger_costs_no_request(cluster, tollgate, load):

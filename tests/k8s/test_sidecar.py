@@ -29,10 +29,7 @@ def injected(mode: str, pod: dict) -> dict:
 
 def job(mode: str) -> dict:
     """It makes one request, which tells of its mode, and fails with it."""
-    headers = {"x-api-key": "$ANTHROPIC_API_KEY", "anthropic-version": "2023-06-01", "content-type": "application/json"}
-    body = {**agents.MESSAGE, "metadata": {"user_id": f"job-{mode}"}}
-    said = ["request", "--strict", *(f"--header={name}: {value}" for name, value in headers.items())]
-    said += [f"--data={json.dumps(body)}", "$ANTHROPIC_BASE_URL/v1/messages"]
+    said = agents.message_arguments("--strict", metadata={"user_id": f"job-{mode}"})
     template = injected(mode, {"spec": {"containers": [agents.container(*said)], "restartPolicy": "Never"}})
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": {"backoffLimit": 0, "template": template}}
 

@@ -45,7 +45,7 @@ def test_the_chart_is_installed_and_everything_gets_ready(cluster, tollgate):
 
 def test_the_examples_get_ready_and_keys_become_secrets(cluster, tollgate):
     cluster.apply(installation.EXAMPLES)
-    for kind in ("organizations", "teams", "budgets", "pricebooks", "virtualkeys"):
+    for kind in ("organizations", "teams", "users", "budgets", "pricebooks", "virtualkeys"):
         for one in cluster.find(f"{kind}.tollgate.dev", "*"):
             name, namespace = one["metadata"]["name"], one["metadata"]["namespace"]
             wait_until_ready(cluster, f"{kind}.tollgate.dev", name, namespace)
@@ -121,7 +121,8 @@ def test_a_secret_that_a_quota_forbids_is_said_in_the_key(cluster, tollgate, app
 
 
 def test_a_rotated_key_works_until_the_overlap_ends(cluster, tollgate, apply, say):
-    apply(PEOPLE, key("alice", "payments", rotation={"every": "720h", "overlap": "15s"}))
+    user = {"name": "alice", "namespace": NAMESPACE}
+    apply(PEOPLE, key("alice", "payments", userRef=user, rotation={"every": "720h", "overlap": "15s"}))
     old = cluster.get("secret", "alice", PEOPLE)["data"]["ANTHROPIC_API_KEY"]
     cluster.kubectl("annotate", "virtualkey", "alice", "tollgate.dev/rotate=once", "--namespace", PEOPLE)
     cluster.watch("secrets", "alice", lambda it: it["data"]["ANTHROPIC_API_KEY"] != old, "a new key is there", PEOPLE)
@@ -171,7 +172,7 @@ def test_no_key_shows_where_it_must_not(cluster, tollgate):
 
 
 def test_an_uninstall_leaves_what_people_own(cluster, tollgate):
-    # Whoever installs it next in these tests goes by the list price.
+    # Whoever installs it next in these tests has none.
     cluster.kubectl("delete", "pricebooks", "--all", f"--namespace={NAMESPACE}")
     cluster.helm("uninstall", installation.RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=2m")
     assert cluster.find("deployments.apps", NAMESPACE) == []
