@@ -119,7 +119,7 @@ def test_an_api_server_that_answers_nobody_costs_no_request_and_is_caught_up_wit
         time.sleep(20)
     resources.make_key(cluster, PEOPLE, "later", "steady")
     cluster.wait("pod/alone", "jsonpath={.status.phase}=Succeeded", PEOPLE)
-    answers = [json.loads(line) for line in cluster.logs("alone", PEOPLE).splitlines()]
+    answers = [json.loads(line) for line in cluster.kubectl("logs", "alone", "--namespace", PEOPLE).splitlines()]
     assert {answer["status"] for answer in answers} == {200}
     assert tollgate.provider.count() == before + len(answers)
     (operator,) = tollgate.pods("operator")

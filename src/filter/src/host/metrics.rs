@@ -65,7 +65,12 @@ pub(super) struct Counter(Option<u32>);
 
 impl Counter {
     fn define(name: &str) -> Self {
-        Self(hostcalls::define_metric(MetricType::Counter, name).ok())
+        let id = hostcalls::define_metric(MetricType::Counter, name).ok();
+        if let Some(id) = id {
+            // Envoy shows it from now on, as nothing: what first appears as a one has not risen, to whoever watches it.
+            let _ = hostcalls::record_metric(id, 0);
+        }
+        Self(id)
     }
 
     pub(super) fn add(&self, count: usize) {
