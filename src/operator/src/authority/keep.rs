@@ -1,4 +1,5 @@
-//! Keeps the Secrets as the [plan](super::plan()) says. The operator that leads writes; the others read what concerns themselves.
+//! Keeps the Secrets as the [plan](super::plan()) says. The operator that leads writes; the others read what concerns themselves, as all
+//! of them do where somebody else keeps the Secrets.
 //!
 //! Two that write at once do no harm: each write names the version that it is made from, and the later one fails and looks
 //! again. A Secret that somebody else has made is never touched.
@@ -46,6 +47,9 @@ pub struct Settings {
     pub direct_namespaces: Vec<String>,
     /// Whether there is a webhook.
     pub injects: bool,
+    /// Whether the certificates are the operator's to make. Otherwise somebody else keeps the same Secrets, and the webhook's bundle; the
+    /// operator writes none, and has no authority.
+    pub keeps: bool,
 }
 
 /// Why something was not done.
@@ -95,7 +99,12 @@ impl Settings {
         }
     }
 
-    /// Every certificate that is wanted.
+    /// Whether the operator has all that it shows.
+    const fn is_whole(&self, own: &Own) -> bool {
+        own.operator.pair.is_some() && (own.webhook.pair.is_some() || !self.injects)
+    }
+
+    /// Every certificate that is wanted. Where somebody else keeps them, the chart asks for the same.
     pub fn leaves(&self) -> Vec<Leaf> {
         let service = |name: &str| {
             let (release, namespace) = (&self.release, &self.namespace);
@@ -131,12 +140,12 @@ pub async fn keep(
     let keeper = Keeper { client, settings };
     loop {
         let leading = *leads.borrow_and_update();
-        if leading {
+        if leading && keeper.settings.keeps {
             keeper.renew(clock::now()).await;
         }
         let wait = match keeper.own().await {
             Ok(read) => {
-                let whole = read.operator.pair.is_some();
+                let whole = keeper.settings.is_whole(&read);
                 publish(&own, read);
                 if whole { EVERY } else { RETRY }
             }

@@ -8,8 +8,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, date_time_ymd,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use std::fmt;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -32,7 +33,7 @@ pub enum MakeError {
     Rcgen(#[from] rcgen::Error),
 }
 
-/// A certificate and its key.
+/// A certificate and its key, as we or somebody else made them.
 #[derive(Clone)]
 pub struct Pair {
     certificate: String,
@@ -51,9 +52,20 @@ impl Pair {
     pub fn read(certificate: &[u8], key: &[u8]) -> Option<Self> {
         let facts = Facts::of(&CertificateDer::from_pem_slice(certificate).ok()?)?;
         let key = Zeroizing::new(std::str::from_utf8(key).ok()?.to_owned());
-        let own = KeyPair::from_pem(&key).ok()?;
         let certificate = std::str::from_utf8(certificate).ok()?.to_owned();
-        (own.public_key_raw() == facts.public_key).then_some(Self { certificate, key, facts })
+        let pair = Self { certificate, key, facts };
+        pair.certified().ok().map(|_| pair)
+    }
+
+    /// As it is shown to others: with whatever stands between it and its authority.
+    ///
+    /// # Errors
+    /// What cannot be read, or that the key is another certificate's.
+    pub fn certified(&self) -> Result<CertifiedKey, rustls::Error> {
+        let unreadable = |error| rustls::Error::General(format!("{error}"));
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(unreadable)?;
+        CertifiedKey::from_der(chain.map_err(unreadable)?, key, &rustls::crypto::ring::default_provider())
     }
 
     fn made(certificate: &rcgen::Certificate, key: &KeyPair) -> Result<Self, MakeError> {
@@ -99,7 +111,7 @@ impl Pair {
         Self::made(&params.signed_by(&key, &issuer)?, &key)
     }
 
-    /// In PEM.
+    /// In PEM, with whatever stands between it and its authority.
     pub fn certificate(&self) -> &str {
         &self.certificate
     }
