@@ -131,3 +131,85 @@ async fn read(file: &Path) -> Result<String, Unusable> {
     let readable = certificates.iter().all(|certificate| Facts::of(certificate).is_some());
     readable.then_some(text).ok_or(Unusable::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{LeafSecret, Pair};
+
+    fn authority(at_s: i64) -> String {
+        let now = jiff::Timestamp::from_second(at_s).unwrap();
+        Pair::authority(now).unwrap().certificate().to_owned()
+    }
+
+    fn nobody() -> watch::Receiver<Option<Own>> {
+        watch::channel(None).1
+    }
+
+    #[test]
+    fn three_cases_are_told_apart() {
+        for (text, expected) in [
+            ("own", Trust::Own),
+            ("public", Trust::Public),
+            ("/etc/authorities/ca.crt", Trust::File("/etc/authorities/ca.crt".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_followed_and_only_to_what_is_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        let mut told = Authorities::new(Trust::File(file.clone()), nobody());
+        let (one, other) = (authority(1_000_000), authority(2_000_000));
+        let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let table = [
+            // Nothing is known before there is a good one.
+            (None, None, Some(Unusable::Unreadable(String::new()))),
+            (Some(String::new()), None, Some(Unusable::Empty)),
+            (Some(one.clone()), Some(one.clone()), None),
+            (Some("something else".to_owned()), None, Some(Unusable::Empty)),
+            (Some(format!("{one}{malformed}")), None, Some(Unusable::Malformed)),
+            (Some(one[..one.len() / 2].to_owned()), None, Some(Unusable::Malformed)),
+            (Some(format!("{one}{other}")), Some(format!("{one}{other}")), None),
+            (None, None, Some(Unusable::Unreadable(String::new()))),
+            (Some(other.clone()), Some(other.clone()), None),
+        ];
+        for (text, expected, why) in table {
+            match &text {
+                Some(text) => std::fs::write(&file, text).unwrap(),
+                None => drop(std::fs::remove_file(&file)),
+            }
+            assert_eq!(told.read().await, expected.map(Some), "{text:?}");
+            let kind = |why: &Option<Unusable>| why.as_ref().map(std::mem::discriminant);
+            assert_eq!(kind(&told.unusable), kind(&why), "{text:?}");
+        }
+        assert_eq!(told.next().await.unwrap(), Some(other));
+    }
+
+    #[tokio::test]
+    async fn our_own_authorities_are_told_when_there_are_some_and_when_they_change() {
+        let (own, seen) = watch::channel(None);
+        let shown = |authorities: &str| {
+            let operator = LeafSecret { pair: None, authorities: authorities.to_owned() };
+            Some(Own { operator, webhook: LeafSecret::default() })
+        };
+        let mut told = Authorities::new(Trust::Own, seen);
+        assert_eq!(told.read().await, None);
+        own.send_replace(shown(""));
+        assert_eq!(told.read().await, None, "somebody else may leave them out");
+        own.send_replace(shown("one"));
+        assert_eq!(told.next().await.unwrap().as_deref(), Some("one"));
+        own.send_replace(shown("one"));
+        own.send_replace(shown("two"));
+        assert_eq!(told.next().await.unwrap().as_deref(), Some("two"));
+        drop(own);
+        told.next().await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn of_a_public_certificate_nobody_need_be_told() {
+        assert_eq!(Authorities::new(Trust::Public, nobody()).next().await.unwrap(), None);
+    }
+}
