@@ -14,6 +14,7 @@ from rendering import ROOT
 
 # The folder or file of definitions in each module that `.make/go-module` knows.
 PLACES = {
+    "cert-manager": "deploy/crds",
     "envoy-gateway": "charts/gateway-helm/charts/crds/crds",
     "istio": "kubernetes/customresourcedefinitions.gen.yaml",
 }

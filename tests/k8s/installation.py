@@ -80,7 +80,8 @@ class Installation:
     def ledger(self) -> Iterator[Ledger]:
         """The admin API of the ledger that runs now, as long as it runs."""
         master = self.secret(f"{RELEASE}-master-key")["master-key"].decode()
-        authority = ssl.create_default_context(cadata=self.secret(f"{RELEASE}-ca")["ca.crt"].decode())
+        # In the ledger's own Secret they are whoever keeps the certificates.
+        authority = ssl.create_default_context(cadata=self.secret(f"{RELEASE}-ledger-tls")["ca.crt"].decode())
         # It is reached by a port of this machine.
         authority.check_hostname = False
         with self.cluster.forward(f"service/{RELEASE}-ledger", 4002, NAMESPACE) as port:
@@ -121,13 +122,8 @@ def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
     """What a platform team has before it installs: namespaces, the providers' keys and a certificate. Gives the chart's values."""
     for namespace in (NAMESPACE, DIRECT):
         restricted_namespace(cluster, namespace)
-    pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
-    certificate = {
-        "tls.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode(),
-        "tls.key": pair.private_key_pem.bytes().decode(),
-    }
     credentials = [secret(f"provider-{api}", {"api-key": key}) for api, key in PROVIDER_KEYS.items()]
-    cluster.apply([secret("gateway-certificate", certificate, "kubernetes.io/tls"), *credentials], NAMESPACE)
+    cluster.apply([gateway_certificate("gateway-certificate", authority), *credentials], NAMESPACE)
     cluster.apply(credentials, DIRECT)
     url = f"http://mock-provider.{PROVIDERS}.svc:{PROVIDER_PORT}"
     return {
@@ -137,6 +133,13 @@ def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
         "gateway": {"tls": {"secret": "gateway-certificate"}, "drain": {"endpointsSeconds": 2, "streamsSeconds": 60}},
         "injection": {"directNamespaces": [DIRECT]},
     }
+
+
+def gateway_certificate(name: str, authority: trustme.CA) -> dict:
+    """A Secret with a company's own certificate for the gateway."""
+    pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
+    certificate = b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode()
+    return secret(name, {"tls.crt": certificate, "tls.key": pair.private_key_pem.bytes().decode()}, "kubernetes.io/tls")
 
 
 def restricted_namespace(cluster: Cluster, name: str) -> None:

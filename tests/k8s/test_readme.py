@@ -1,12 +1,12 @@
 """What README.md and docs/kubernetes/install.md say, in their words and with nothing set: from the three commands to the last ones."""
 
-import json
 import pathlib
 import re
 
 import agents
 import installation
 import pytest
+import sidecars
 import yaml
 from cluster import Cluster, Refused
 from installation import NAMESPACE, ROOT
@@ -85,12 +85,10 @@ def test_the_pod_that_the_page_shows_is_served(cluster, images):
 
 
 def test_a_pod_with_a_sidecar_needs_nothing_of_it(cluster, images):
-    pod = agents.pod("sidecar", labels={"tollgate.dev/inject": "true"}, annotations={"tollgate.dev/key": "alice"})
-    cluster.apply(pod, PEOPLE)
+    cluster.apply(sidecars.injected("identity", "alice", agents.pod("sidecar")), PEOPLE)
     cluster.wait("pod/sidecar", "condition=Ready", PEOPLE)
     (answer,) = agents.messages(cluster, PEOPLE, "sidecar")
     assert answer.status == 200, answer
-    assert answer.headers, answer
 
 
 def test_the_spend_shows_on_the_key_its_person_its_team_and_its_company(cluster, images):

@@ -8,6 +8,7 @@ import resources
 from accounts import KeyBooks
 from cluster import Refused
 from installation import DIRECT, NAMESPACE, PROVIDER_KEYS, restricted_namespace
+from sidecars import injected, job
 
 TEAM = KEY = "sidecars"
 # Where there is nothing but keys.
@@ -19,21 +20,6 @@ each_mode = pytest.mark.parametrize("mode", MODES)
 ADMIN_PATHS = ("/stats", "/config_dump", "/certs", "/server_info", "/quitquitquit")
 
 
-def injected(mode: str, pod: dict) -> dict:
-    """The same pod, or pod template, with the wish for a sidecar."""
-    metadata = pod.setdefault("metadata", {})
-    metadata["labels"] = {**metadata.get("labels", {}), "tollgate.dev/inject": "true"}
-    metadata["annotations"] = {"tollgate.dev/key": KEY, "tollgate.dev/mode": mode}
-    return pod
-
-
-def job(mode: str) -> dict:
-    """It makes one request, which tells of its mode, and fails with it."""
-    said = agents.message_arguments("--strict", metadata={"user_id": f"job-{mode}"})
-    template = injected(mode, {"spec": {"containers": [agents.container(*said)], "restartPolicy": "Never"}})
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": {"backoffLimit": 0, "template": template}}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def pods(cluster, tollgate):
     """In each mode an agent that waits, and a Job; beside them a pod without a sidecar."""
@@ -43,7 +29,7 @@ def pods(cluster, tollgate):
         resources.apply(cluster, namespace, resources.key(KEY, TEAM))
     for mode, namespace in MODES.items():
         resources.wait_until_ready(cluster, "virtualkeys", KEY, namespace)
-        cluster.apply([injected(mode, agents.pod("agent")), job(mode)], namespace)
+        cluster.apply([injected(mode, KEY, agents.pod("agent")), job(mode, KEY)], namespace)
     cluster.apply(agents.pod("neighbour"), PLAIN)
     for namespace in MODES.values():
         cluster.wait("pod/agent", "condition=Ready", namespace)
@@ -142,11 +128,11 @@ def test_where_a_sidecar_only_names_the_key_there_is_no_other_secret(cluster):
 
 def test_a_namespace_that_the_platform_does_not_list_gets_no_direct_sidecar(cluster):
     with pytest.raises(Refused, match=f"direct is not allowed in namespace {PLAIN}"):
-        cluster.apply(injected("direct", agents.pod("greedy")), PLAIN)
+        cluster.apply(injected("direct", KEY, agents.pod("greedy")), PLAIN)
 
 
 def test_a_pod_that_shares_its_processes_gets_no_sidecar(cluster):
-    pod = injected("identity", agents.pod("curious"))
+    pod = injected("identity", KEY, agents.pod("curious"))
     pod["spec"]["shareProcessNamespace"] = True
     with pytest.raises(Refused, match="shareProcessNamespace"):
         cluster.apply(pod, PLAIN)

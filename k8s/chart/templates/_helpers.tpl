@@ -64,6 +64,27 @@ https://{{ get $services .Values.gateway.kind }}.svc{{ if ne $port 443 }}:{{ $po
 {{ .Values.gateway.baseURL | default (include "tollgate.inside" .) | trimSuffix "/" }}
 {{- end }}
 
+{{/* The name by which clients reach the gateway, if it is not its Service's. */}}
+{{- define "tollgate.gatewayName" -}}
+{{- if or .Values.gateway.baseURL (ne .Values.gateway.kind "envoy") -}}
+{{ (urlParse (include "tollgate.baseURL" .)).hostname }}
+{{- end }}
+{{- end }}
+
+{{/* By whom clients know the gateway: `own`, `public`, or a file in the operator's pod. */}}
+{{- define "tollgate.gatewayAuthorities" -}}
+{{- with .Values.gateway.tls }}
+{{- if and .authorities.configMap (not .secret) }}
+{{- fail "gateway.tls.authorities: the operator's own certificate is known by the operator's own authority. Set gateway.tls.secret, or leave gateway.tls.authorities.configMap empty" }}
+{{- end }}
+{{- if .authorities.configMap -}}
+/run/tollgate/authorities/{{ .authorities.entry }}
+{{- else -}}
+{{ ternary "public" "own" (ne .secret "") }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What every pod of ours is: nobody in particular, and nothing that it does not need. */}}
 {{- define "tollgate.podSecurity" -}}
 runAsNonRoot: true
@@ -157,7 +178,7 @@ envoyImage: {{ .Values.images.envoy }}
 imagePullPolicy: {{ .Values.images.pullPolicy }}
 {{- /* A certificate of somebody else's has the name that clients know. */}}
 ingress: {{ ternary (include "tollgate.baseURL" .) (include "tollgate.inside" .) (ne .Values.gateway.tls.secret "") }}
-ownAuthority: {{ not .Values.gateway.tls.secret }}
+authoritiesWithKey: {{ ne (include "tollgate.gatewayAuthorities" .) "public" }}
 ledger: {{ .Release.Name }}-ledger.{{ .Release.Namespace }}.svc:4001
 directNamespaces: {{ toJson .Values.injection.directNamespaces }}
 {{- if .Values.injection.directNamespaces }}

@@ -15,17 +15,24 @@ pub(crate) struct Leaf {
 
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// By this one it is believed.
     pub(crate) certificate: String,
+    /// What stands between that and what it signs, and comes along with each.
+    between: String,
 }
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        let key = KeyPair::generate().unwrap();
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
         let certificate = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), certificate }
+        Self { issuer: Issuer::new(params, key), certificate, between: String::new() }
+    }
+
+    /// An authority below this one, and believed by it.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        let (params, key) = (authority(name), KeyPair::generate().unwrap());
+        let between = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), certificate: self.certificate.clone(), between }
     }
 
     /// A certificate with these URIs.
@@ -53,7 +60,14 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem() + &self.between;
         Leaf { certificate, key: key.serialize_pem() }
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
 }

@@ -70,3 +70,15 @@ async fn files_that_are_no_good_change_nothing() {
     mount(world.folder.path(), &next.leaf("ledger"), own);
     until(&world, &gateway, &next.certificate, true).await;
 }
+
+/// As cert-manager writes it: what is between in `tls.crt`, and only the root in `ca.crt`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_below_another_authority_is_known_by_its_root() {
+    let world = World::new().await;
+    let root = Authority::new("root");
+    let between = root.below("between");
+    mount(world.folder.path(), &between.leaf("ledger"), &root.certificate);
+    until(&world, &between.leaf("gateway"), &root.certificate, true).await;
+    let stranger = Authority::new("another root").below("between");
+    assert!(!works(&world, &stranger.leaf("gateway"), &root.certificate).await);
+}

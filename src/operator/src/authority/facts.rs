@@ -9,6 +9,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
+    /// Empty, where it has none: who signs for others may leave it out.
     pub(super) name: String,
     pub(super) from: Timestamp,
     pub(super) until: Timestamp,
@@ -28,8 +29,9 @@ impl Facts {
     /// `None`: it is no certificate.
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, read) = X509Certificate::from_der(certificate).ok()?;
+        let name = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let mut facts = Self {
-            name: read.subject().iter_common_name().next()?.as_str().ok()?.to_owned(),
+            name: name.unwrap_or_default().to_owned(),
             from: Timestamp::from_second(read.validity().not_before.timestamp()).ok()?,
             until: Timestamp::from_second(read.validity().not_after.timestamp()).ok()?,
             public_key: read.public_key().subject_public_key.data.to_vec(),

@@ -1,4 +1,5 @@
-//! Keeps the Secrets as the [plan](super::plan()) says. The operator that leads writes; the others read what concerns themselves.
+//! Keeps the Secrets as the [plan](super::plan()) says. The operator that leads writes; the others read what concerns themselves, as all
+//! of them do where somebody else keeps the Secrets.
 //!
 //! Two that write at once do no harm: each write names the version that it is made from, and the later one fails and looks
 //! again. A Secret that somebody else has made is never touched.
@@ -46,6 +47,9 @@ pub struct Settings {
     pub direct_namespaces: Vec<String>,
     /// Whether there is a webhook.
     pub injects: bool,
+    /// Whether the certificates are the operator's to make. Otherwise somebody else keeps the same Secrets, and the webhook's bundle; the
+    /// operator writes none, and has no authority.
+    pub keeps: bool,
 }
 
 /// Why something was not done.
@@ -95,7 +99,13 @@ impl Settings {
         }
     }
 
-    /// Every certificate that is wanted.
+    /// Whether the operator has all that it shows.
+    const fn is_whole(&self, own: &Own) -> bool {
+        let operator = own.operator.pair.is_some() && !own.operator.authorities.is_empty();
+        operator && (own.webhook.pair.is_some() || !self.injects)
+    }
+
+    /// Every certificate that is wanted. Where somebody else keeps them, the chart asks for the same.
     pub fn leaves(&self) -> Vec<Leaf> {
         let service = |name: &str| {
             let (release, namespace) = (&self.release, &self.namespace);
@@ -131,12 +141,15 @@ pub async fn keep(
     let keeper = Keeper { client, settings };
     loop {
         let leading = *leads.borrow_and_update();
-        if leading {
+        if leading && keeper.settings.keeps {
             keeper.renew(clock::now()).await;
         }
         let wait = match keeper.own().await {
             Ok(read) => {
-                let whole = read.operator.pair.is_some();
+                let whole = keeper.settings.is_whole(&read);
+                if !whole && !keeper.settings.keeps {
+                    tracing::warn!("the operator waits for certificates that somebody else keeps");
+                }
                 publish(&own, read);
                 if whole { EVERY } else { RETRY }
             }
@@ -328,5 +341,132 @@ impl Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Pair;
+    use http::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::Value;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    type Asked = Arc<Mutex<Vec<(Method, String)>>>;
+
+    fn settings(keeps: bool) -> Settings {
+        Settings {
+            release: "tollgate".into(),
+            namespace: "tollgate".into(),
+            gateway_names: vec!["tollgate.example.com".into()],
+            direct_namespaces: vec!["research".into(), "n".repeat(63)],
+            injects: true,
+            keeps,
+        }
+    }
+
+    /// An API server with these Secrets, which takes nothing, and what it was asked.
+    fn server(secrets: Vec<Secret>) -> (Client, Asked) {
+        let asked = Asked::default();
+        let heard = asked.clone();
+        let answer = move |request: Request<Body>| {
+            let path = request.uri().path().to_owned();
+            heard.lock().unwrap().push((request.method().clone(), path.clone()));
+            let found = secrets.iter().find(|secret| {
+                let name = secret.metadata.name.as_deref().unwrap_or_default();
+                request.method() == Method::GET && path.ends_with(&format!("/secrets/{name}"))
+            });
+            let (status, body) = match found {
+                Some(secret) => (StatusCode::OK, serde_json::to_vec(secret)),
+                None => {
+                    (StatusCode::NOT_FOUND, serde_json::to_vec(&json!({"code": 404, "reason": "NotFound"})))
+                }
+            };
+            let answer = Response::builder().status(status).body(Body::from(body.unwrap())).unwrap();
+            std::future::ready(Ok::<_, Infallible>(answer))
+        };
+        (Client::new(tower::service_fn(answer), "default"), asked)
+    }
+
+    /// A Secret as cert-manager leaves it: without a label of ours.
+    fn given(part: &Part) -> Secret {
+        let authority = Pair::authority(clock::now()).unwrap();
+        let leaf = Leaf { part: part.clone(), dns: vec![] };
+        let pair = Some(authority.sign(&leaf, clock::now()).unwrap());
+        let data = LeafSecret { pair, authorities: authority.certificate().to_owned() }.data();
+        let place = settings(false).place(part);
+        let data = data.into_iter().map(|(name, value)| (name, ByteString(value))).collect();
+        let mut secret = place.secret(Some(data));
+        secret.metadata.labels = None;
+        secret
+    }
+
+    /// What an operator that leads asks in its first round, and what it tells of itself.
+    async fn first_round(keeps: bool, secrets: Vec<Secret>) -> (Vec<(Method, String)>, Own) {
+        let (client, asked) = server(secrets);
+        let (_leads, leading) = watch::channel(true);
+        let (told, mut own) = watch::channel(None);
+        let own = tokio::select! {
+            () = keep(client, settings(keeps), leading, told) => None,
+            own = own.wait_for(Option::is_some) => own.unwrap().clone(),
+        };
+        let asked = asked.lock().unwrap().clone();
+        (asked, own.unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_keeps_no_certificates_writes_none_and_reads_its_own() {
+        let secrets = vec![given(&Part::Operator), given(&Part::Webhook)];
+        let (asked, own) = first_round(false, secrets.clone()).await;
+        assert!(settings(false).is_whole(&own));
+        let place = "/api/v1/namespaces/tollgate/secrets/tollgate";
+        let get = |part: &str| (Method::GET, format!("{place}-{part}-tls"));
+        assert_eq!(asked, [get("webhook"), get("operator")]);
+        let (asked, _) = first_round(true, secrets).await;
+        assert!(asked.contains(&(Method::POST, "/api/v1/namespaces/tollgate/secrets".to_owned())));
+    }
+
+    #[test]
+    fn the_operator_waits_for_all_that_it_shows() {
+        let read = |part: &Part| LeafSecret::of(&given(part));
+        let whole = Own { operator: read(&Part::Operator), webhook: read(&Part::Webhook) };
+        assert!(settings(false).is_whole(&whole));
+        let mut trusting = whole.clone();
+        trusting.operator.authorities.clear();
+        assert!(!settings(false).is_whole(&trusting), "nobody to believe");
+        let plain = Own { webhook: LeafSecret::default(), ..whole };
+        assert!(!settings(false).is_whole(&plain));
+        assert!(Settings { injects: false, ..settings(false) }.is_whole(&plain));
+    }
+
+    /// The chart asks cert-manager for these, and its test compares. After a change that is meant: `TOLLGATE_BLESS=1`.
+    #[test]
+    fn the_certificates_are_as_they_were_published() {
+        let (settings, usage) = (settings(true), |does: bool, usage| does.then_some(usage));
+        let each = settings.leaves().into_iter().map(|leaf| {
+            let Place { namespace, name } = settings.place(&leaf.part);
+            let usages = [
+                usage(true, "digital signature"),
+                usage(leaf.part.serves(), "server auth"),
+                usage(leaf.part.calls(), "client auth"),
+            ];
+            json!({
+                "namespace": namespace,
+                "secretName": name,
+                "commonName": leaf.part.common_name(),
+                "uris": Vec::from_iter(leaf.part.uri()),
+                "dnsNames": std::collections::BTreeSet::from_iter(leaf.dns),
+                "usages": usages.into_iter().flatten().collect::<Vec<_>>(),
+            })
+        });
+        let made = format!("{:#}\n", Value::from_iter(each));
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/authority/golden/leaves.json");
+        if std::env::var_os("TOLLGATE_BLESS").is_some() {
+            std::fs::write(&path, &made).unwrap();
+        }
+        let published = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(made, published, "{} differs; TOLLGATE_BLESS=1 writes it anew", path.display());
     }
 }

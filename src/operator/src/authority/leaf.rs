@@ -30,6 +30,11 @@ impl Part {
         Some(format!("spiffe://tollgate.dev/{path}"))
     }
 
+    /// What stands in its certificate for people. A common name has 64 characters at most.
+    pub fn common_name(&self) -> String {
+        format!("Tollgate {self}").chars().take(64).collect()
+    }
+
     /// Whether others connect to it.
     pub const fn serves(&self) -> bool {
         matches!(self, Self::Ledger | Self::Gateway | Self::Webhook)

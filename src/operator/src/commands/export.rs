@@ -97,6 +97,7 @@ impl Export {
             gateway_names: vec![],
             direct_namespaces: vec![],
             injects: false,
+            keeps: false,
         };
         let own = read_own(client, settings).await?;
         Ok(Door::Certificate(Pass::of(&own).ok_or(no_key)?))

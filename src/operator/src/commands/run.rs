@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tollgate_operator::authority::{self, Own};
+use tollgate_operator::authority::{self, Authorities, Own, Trust};
 use tollgate_operator::inject;
 use tollgate_operator::plan::Settings;
 use tollgate_operator::runtime::{self, Gauges, Ledger, Operator, Pass};
@@ -28,9 +28,19 @@ pub(crate) struct Run {
     /// Names by which agents reach the ingress, beside its Service's: they stand in its certificate.
     #[arg(long, env = "TOLLGATE_OPERATOR_GATEWAY_NAMES", value_name = "NAMES", value_delimiter = ',')]
     gateway_names: Vec<String>,
-    /// Whether the ingress shows a certificate of the operator's authority: then the authority stands in the Secrets of keys, too.
-    #[arg(long, env = "TOLLGATE_OPERATOR_OWN_AUTHORITY", action = ArgAction::Set, default_value_t = true)]
-    own_authority: bool,
+    /// By whom agents know the ingress: `own`, if it shows a certificate of those between Tollgate's parts; `public`, if agents know it
+    /// anyway; or the file of its authorities, which is followed. They stand in the Secrets of keys.
+    #[arg(
+        long,
+        env = "TOLLGATE_OPERATOR_GATEWAY_AUTHORITIES",
+        value_name = "own|public|FILE",
+        default_value = "own"
+    )]
+    gateway_authorities: Trust,
+    /// Whether the certificates between Tollgate's parts are the operator's to make; otherwise it reads its own, and somebody else keeps
+    /// all of them.
+    #[arg(long, env = "TOLLGATE_OPERATOR_KEEP_CERTIFICATES", action = ArgAction::Set, default_value_t = true)]
+    keep_certificates: bool,
     /// What sidecars are made from; left out: there is no webhook.
     #[arg(long, env = "TOLLGATE_OPERATOR_SIDECAR", value_name = "FILE")]
     sidecar: Option<PathBuf>,
@@ -61,6 +71,7 @@ pub(crate) async fn run(options: Run) -> Result<(), Failure> {
         gateway_names: options.gateway_names.clone(),
         direct_namespaces: sidecar.iter().flat_map(|sidecar| sidecar.direct_namespaces.clone()).collect(),
         injects: sidecar.is_some(),
+        keeps: options.keep_certificates,
     };
     let keep = authority::keep(client.clone(), certificates, leads.clone(), told);
     let webhook = async {
@@ -76,7 +87,7 @@ pub(crate) async fn run(options: Run) -> Result<(), Failure> {
     tokio::select! {
         ended = health => Ok(ended?),
         ended = webhook => Ok(ended?),
-        () = keep => Err("the certificates are not looked after any more".into()),
+        () = keep => Err(authority::Gone.into()),
         ended = operator => ended,
     }
 }
@@ -92,19 +103,28 @@ async fn operate(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let mut stop = std::pin::pin!(stop);
-    let known = |own: &Option<Own>| own.as_ref().and_then(|own| Some((Pass::of(own)?, bundle(own, options))));
-    let first = tokio::select! {
-        () = &mut stop => return Ok(()),
-        first = own.wait_for(|own| known(own).is_some()) => known(&*first?),
+    let mut authorities = Authorities::new(options.gateway_authorities.clone(), own.clone());
+    let pass = |own: &Option<Own>| own.as_ref().and_then(Pass::of);
+    // No Secret of a key is made before it can be whole.
+    let first = async {
+        let first_pass = pass(&*own.wait_for(|own| pass(own).is_some()).await?);
+        Ok::<_, Failure>((first_pass.ok_or("the operator has no certificate")?, authorities.next().await?))
     };
-    let (first_pass, first_bundle) = first.ok_or("the operator has no certificate")?;
+    let (first_pass, first_bundle) = tokio::select! {
+        () = &mut stop => return Ok(()),
+        first = first => first?,
+    };
     let (passes, newest_pass) = watch::channel(first_pass);
     let (bundles, newest_bundle) = watch::channel(first_bundle);
-    let follow = async {
+    let follow_passes = async {
         while own.changed().await.is_ok() {
-            let Some((pass, bundle)) = known(&own.borrow_and_update()) else { continue };
+            let Some(pass) = pass(&own.borrow_and_update()) else { continue };
             passes.send_replace(pass);
-            bundles.send_if_modified(|known| std::mem::replace(known, bundle.clone()) != bundle);
+        }
+    };
+    let follow_bundles = async {
+        while let Ok(bundle) = authorities.next().await {
+            bundles.send_replace(bundle);
         }
     };
     let settings = Settings {
@@ -118,13 +138,9 @@ async fn operate(
     let operator = Operator { client, ledger, settings, bundle: newest_bundle, instance, gauges };
     tokio::select! {
         () = operator.run(leads, stop) => Ok(()),
-        () = follow => Err("the certificates are not looked after any more".into()),
+        () = follow_passes => Err(authority::Gone.into()),
+        () = follow_bundles => Err(authority::Gone.into()),
     }
-}
-
-/// The authorities by which clients know the ingress, where they must be told.
-fn bundle(own: &Own, options: &Run) -> Option<String> {
-    options.own_authority.then(|| own.operator.authorities.clone())
 }
 
 fn sidecar(file: &std::path::Path) -> Result<inject::Settings, Failure> {

@@ -18,10 +18,10 @@ pub struct Settings {
     pub image_pull_policy: String,
     /// The ingress, to sidecars that say who asks: `https://HOST`.
     pub ingress: String,
-    /// The ingress shows a certificate of the operator's authority, which comes along with the key; otherwise it is known by the
-    /// authorities of Envoy's image.
-    #[serde(default = "yes")]
-    pub own_authority: bool,
+    /// The authorities by which the ingress is known come along with the key; otherwise it is known by those of Envoy's image. Older
+    /// charts, and pages that people have kept, call it after the one case that there was.
+    #[serde(default = "yes", alias = "ownAuthority")]
+    pub authorities_with_key: bool,
     /// The ledger, to sidecars that decide themselves: `HOST:PORT`.
     pub ledger: String,
     /// Where sidecars may decide themselves. Each of these namespaces holds the providers' credentials.

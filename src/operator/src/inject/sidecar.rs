@@ -18,7 +18,7 @@ pub(super) fn gateway_settings(ask: &Ask, settings: &Settings) -> String {
     let virtual_key = format!("/run/tollgate/key/{KEY_ENTRY}");
     let told = match ask.mode {
         Mode::Identity => {
-            let ca = if settings.own_authority {
+            let ca = if settings.authorities_with_key {
                 format!("/run/tollgate/key/{AUTHORITIES_ENTRY}")
             } else {
                 SYSTEM_AUTHORITIES.to_owned()
@@ -161,8 +161,8 @@ pub(super) fn volumes(ask: &Ask, settings: &Settings) -> Vec<Value> {
         json!({ "name": volume, "secret": source })
     };
     let from_annotation = json!({ "fieldPath": format!("metadata.annotations['{}']", super::SIDECAR) });
-    let own_authority = ask.mode == Mode::Identity && settings.own_authority;
-    let entries: &[&str] = if own_authority { &[KEY_ENTRY, AUTHORITIES_ENTRY] } else { &[KEY_ENTRY] };
+    let with_authorities = ask.mode == Mode::Identity && settings.authorities_with_key;
+    let entries: &[&str] = if with_authorities { &[KEY_ENTRY, AUTHORITIES_ENTRY] } else { &[KEY_ENTRY] };
     let mut volumes = vec![
         json!({ "name": "tollgate-bin", "emptyDir": { "sizeLimit": "64Mi" } }),
         // Envoy's configuration and its secrets: in memory, and gone with the pod.

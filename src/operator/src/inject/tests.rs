@@ -228,6 +228,32 @@ fn jobs_and_deployments_are_as_they_were_published() {
     }
 }
 
+/// By what a sidecar knows the ingress, under either name of the setting.
+#[test]
+fn authorities_come_along_with_the_key_where_the_page_says_so() {
+    let page = "filterImage: f\nenvoyImage: e\ningress: https://tollgate.example.com\nledger: l:4001\n";
+    let with_key = (json!("/run/tollgate/key/ca.crt"), vec!["ANTHROPIC_API_KEY", "ca.crt"]);
+    let without = (json!("/etc/ssl/certs/ca-certificates.crt"), vec!["ANTHROPIC_API_KEY"]);
+    for (line, expected) in [
+        ("", &with_key),
+        ("authoritiesWithKey: true", &with_key),
+        ("authoritiesWithKey: false", &without),
+        ("ownAuthority: false", &without),
+    ] {
+        let settings: Settings = serde_yaml_ng::from_str(&format!("{page}{line}")).unwrap();
+        let mut done = pod();
+        json_patch::patch(&mut done, &inject(&pod(), "payments", &settings).unwrap()).unwrap();
+        let told: Value =
+            serde_json::from_str(done["metadata"]["annotations"][SIDECAR].as_str().unwrap()).unwrap();
+        assert_eq!(told["upstream"]["ca"], expected.0, "{line}");
+        let volumes = done["spec"]["volumes"].as_array().unwrap();
+        let key = volumes.iter().find(|volume| volume["name"] == "tollgate-key").unwrap();
+        let entries: Vec<_> =
+            key["secret"]["items"].as_array().unwrap().iter().map(|item| &item["key"]).collect();
+        assert_eq!(entries, expected.1, "{line}");
+    }
+}
+
 #[test]
 fn a_document_that_is_refused_is_named() {
     let yaml = "kind: Service\nmetadata: { name: s }\n---\nkind: Job\nmetadata: { name: j }\nspec: { template: { spec: { containers: [] } } }\n";

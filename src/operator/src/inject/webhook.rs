@@ -12,8 +12,7 @@ use axum::serve::Listener;
 use axum::{Json, Router};
 use k8s_openapi::ByteString;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SingleCertAndKey;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::io;
@@ -160,13 +159,12 @@ impl Door {
 /// For each connection anew: the API server keeps few, and keeps them long.
 fn config(own: &Own) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
     let pair = own.webhook.pair.as_ref().ok_or("there is none")?;
-    let chain = vec![CertificateDer::from_pem_slice(pair.certificate().as_bytes())?];
-    let key = PrivateKeyDer::from_pem_slice(pair.key().as_bytes())?;
+    let shown = SingleCertAndKey::from(pair.certified()?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -1,0 +1,215 @@
+//! By whom clients know the ingress: what stands in the Secrets of keys as `ca.crt`.
+
+use super::facts::Facts;
+use super::keep::Own;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A kubelet takes a minute or more to bring a changed `ConfigMap`; this adds little.
+const READ_EVERY: Duration = Duration::from_secs(30);
+
+/// Whose certificate the ingress shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// One of those between our own parts: by the authorities that the operator itself trusts.
+    Own,
+    /// A public one, which clients know anyway: nobody need be told.
+    Public,
+    /// A company's: by the authorities in this file, which somebody else renews.
+    File(PathBuf),
+}
+
+impl FromStr for Trust {
+    type Err = Infallible;
+
+    /// `own`, `public`, or a file.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "own" => Self::Own,
+            "public" => Self::Public,
+            file => Self::File(file.into()),
+        })
+    }
+}
+
+/// Why a file tells nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Unusable {
+    /// It is not there, or no text.
+    #[error("{0}")]
+    Unreadable(String),
+    /// There is no certificate in it.
+    #[error("there is no certificate in it")]
+    Empty,
+    /// What should be a certificate is none.
+    #[error("a certificate in it cannot be read")]
+    Malformed,
+}
+
+/// Nothing is told any more: the certificates are not looked after.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificates are not looked after any more")]
+pub struct Gone;
+
+/// Tells what clients are to be told, once it is known and whenever it has changed.
+#[derive(Debug)]
+pub struct Authorities {
+    trust: Trust,
+    own: watch::Receiver<Option<Own>>,
+    /// What was told last.
+    told: Option<Option<String>>,
+    /// What is the matter with the file; nothing is said twice.
+    unusable: Option<Unusable>,
+}
+
+impl Authorities {
+    /// Nothing is known yet.
+    pub const fn new(trust: Trust, own: watch::Receiver<Option<Own>>) -> Self {
+        Self { trust, own, told: None, unusable: None }
+    }
+
+    /// Waits until there is something new to tell: `None`, if clients need no telling.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn next(&mut self) -> Result<Option<String>, Gone> {
+        loop {
+            let known = self.read().await;
+            if let Some(known) = known.filter(|known| self.told.as_ref() != Some(known)) {
+                self.told = Some(known.clone());
+                return Ok(known);
+            }
+            match self.trust {
+                Trust::Own => self.own.changed().await.map_err(|_| Gone)?,
+                Trust::Public => std::future::pending().await,
+                Trust::File(_) => tokio::time::sleep(READ_EVERY).await,
+            }
+        }
+    }
+
+    /// What is known now; `None`: nothing new.
+    async fn read(&mut self) -> Option<Option<String>> {
+        match &self.trust {
+            Trust::Public => Some(None),
+            Trust::Own => {
+                let own = self.own.borrow_and_update();
+                let authorities = own.as_ref().map(|own| own.operator.authorities.clone());
+                authorities.filter(|authorities| !authorities.is_empty()).map(Some)
+            }
+            Trust::File(file) => {
+                let (file, read) = (file.clone(), read(file).await);
+                self.judge(&file, read).map(Some)
+            }
+        }
+    }
+
+    /// What is no good changes nothing, and is said once.
+    fn judge(&mut self, file: &Path, read: Result<String, Unusable>) -> Option<String> {
+        let unusable = read.as_ref().err().cloned();
+        if let Some(why) = unusable.as_ref().filter(|why| self.unusable.as_ref() != Some(*why)) {
+            tracing::warn!(file = %file.display(), %why, "the gateway's authorities are no good: those of before stay");
+        }
+        self.unusable = unusable;
+        read.ok()
+    }
+}
+
+async fn read(file: &Path) -> Result<String, Unusable> {
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|error| Unusable::Unreadable(error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let certificates = certificates.map_err(|_| Unusable::Malformed)?;
+    if certificates.is_empty() {
+        return Err(Unusable::Empty);
+    }
+    // A client would refuse the whole file for one of them.
+    let readable = certificates.iter().all(|certificate| Facts::of(certificate).is_some());
+    readable.then_some(text).ok_or(Unusable::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::{LeafSecret, Pair};
+
+    fn authority(at_s: i64) -> String {
+        let now = jiff::Timestamp::from_second(at_s).unwrap();
+        Pair::authority(now).unwrap().certificate().to_owned()
+    }
+
+    fn nobody() -> watch::Receiver<Option<Own>> {
+        watch::channel(None).1
+    }
+
+    #[test]
+    fn three_cases_are_told_apart() {
+        for (text, expected) in [
+            ("own", Trust::Own),
+            ("public", Trust::Public),
+            ("/etc/authorities/ca.crt", Trust::File("/etc/authorities/ca.crt".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_followed_and_only_to_what_is_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        let mut told = Authorities::new(Trust::File(file.clone()), nobody());
+        let (one, other) = (authority(1_000_000), authority(2_000_000));
+        let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let table = [
+            // Nothing is known before there is a good one.
+            (None, None, Some(Unusable::Unreadable(String::new()))),
+            (Some(String::new()), None, Some(Unusable::Empty)),
+            (Some(one.clone()), Some(one.clone()), None),
+            (Some("something else".to_owned()), None, Some(Unusable::Empty)),
+            (Some(format!("{one}{malformed}")), None, Some(Unusable::Malformed)),
+            (Some(one[..one.len() / 2].to_owned()), None, Some(Unusable::Malformed)),
+            (Some(format!("{one}{other}")), Some(format!("{one}{other}")), None),
+            (None, None, Some(Unusable::Unreadable(String::new()))),
+            (Some(other.clone()), Some(other.clone()), None),
+        ];
+        for (text, expected, why) in table {
+            match &text {
+                Some(text) => std::fs::write(&file, text).unwrap(),
+                None => drop(std::fs::remove_file(&file)),
+            }
+            assert_eq!(told.read().await, expected.map(Some), "{text:?}");
+            let kind = |why: &Option<Unusable>| why.as_ref().map(std::mem::discriminant);
+            assert_eq!(kind(&told.unusable), kind(&why), "{text:?}");
+        }
+        assert_eq!(told.next().await.unwrap(), Some(other));
+    }
+
+    #[tokio::test]
+    async fn our_own_authorities_are_told_when_there_are_some_and_when_they_change() {
+        let (own, seen) = watch::channel(None);
+        let shown = |authorities: &str| {
+            let operator = LeafSecret { pair: None, authorities: authorities.to_owned() };
+            Some(Own { operator, webhook: LeafSecret::default() })
+        };
+        let mut told = Authorities::new(Trust::Own, seen);
+        assert_eq!(told.read().await, None);
+        own.send_replace(shown(""));
+        assert_eq!(told.read().await, None, "somebody else may leave them out");
+        own.send_replace(shown("one"));
+        assert_eq!(told.next().await.unwrap().as_deref(), Some("one"));
+        own.send_replace(shown("one"));
+        own.send_replace(shown("two"));
+        assert_eq!(told.next().await.unwrap().as_deref(), Some("two"));
+        drop(own);
+        told.next().await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn of_a_public_certificate_nobody_need_be_told() {
+        assert_eq!(Authorities::new(Trust::Public, nobody()).next().await.unwrap(), None);
+    }
+}
