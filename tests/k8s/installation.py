@@ -27,6 +27,8 @@ PROVIDER_KEYS = {"anthropic": "provider-key-anthropic", "openai": "provider-key-
 GATEWAY = f"{RELEASE}-gateway.{NAMESPACE}.svc"
 # Where sidecars may decide themselves, with the providers' credentials.
 DIRECT = "trusted"
+# Where budgets count beside the release's namespace.
+PLATFORM = "platform"
 
 
 class Provider:
@@ -120,7 +122,7 @@ def provider(cluster: Cluster) -> Iterator[Provider]:
 
 def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
     """What a platform team has before it installs: namespaces, the providers' keys and a certificate. Gives the chart's values."""
-    for namespace in (NAMESPACE, DIRECT):
+    for namespace in (NAMESPACE, DIRECT, PLATFORM):
         restricted_namespace(cluster, namespace)
     credentials = [secret(f"provider-{api}", {"api-key": key}) for api, key in PROVIDER_KEYS.items()]
     cluster.apply([gateway_certificate("gateway-certificate", authority), *credentials], NAMESPACE)
@@ -132,6 +134,7 @@ def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
         # Short, so that the tests need not wait for them.
         "gateway": {"tls": {"secret": "gateway-certificate"}, "drain": {"endpointsSeconds": 2, "streamsSeconds": 60}},
         "injection": {"directNamespaces": [DIRECT]},
+        "platformNamespaces": [PLATFORM],
     }
 
 

@@ -15,7 +15,7 @@ pub enum AccountKind {
     User,
     /// What one virtual key spends; survives the key's rotation.
     Key,
-    /// A label on requests, within one organization.
+    /// A label on requests: on all, on those of one organization, or on those of one namespace's keys.
     Tag,
     /// One session of an agent, within one key.
     Session,
@@ -61,8 +61,10 @@ impl FromStr for AccountKind {
     }
 }
 
-/// The name of an account: `(kind, scope, id)`. The scope is empty for organizations, teams, users and keys, the
-/// organization's id for a tag, and the key's account for a session.
+/// The name of an account: `(kind, scope, id)`. The scope is empty for organizations, teams, users and keys, and the key's
+/// account for a session. A tag's is empty where it counts every request, the id of the organization whose requests it counts, or
+/// `namespace CLUSTER/NAMESPACE` where it counts those of the keys that resources of this namespace have made; no organization may have an
+/// id of that form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountName {
     /// The kind.

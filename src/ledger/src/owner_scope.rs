@@ -20,6 +20,13 @@ const NAME_BYTES_MAX: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace(Arc<str>);
 
+/// A namespace of a cluster: of the clusters that share a ledger, each may have one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClusterNamespace {
+    cluster: String,
+    namespace: Namespace,
+}
+
 /// A text that is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -31,12 +38,23 @@ pub struct Malformed(&'static str);
 pub struct OwnerScope {
     kind: String,
     namespace: Namespace,
+    name: String,
+    cluster: Option<String>,
 }
 
 impl OwnerScope {
     /// The namespace whose own key this is.
     pub fn of_key(&self) -> Option<&Namespace> {
         (self.kind == VIRTUAL_KEY).then_some(&self.namespace)
+    }
+
+    /// The namespace whose own key this is, and of which cluster: where the scope names none, the id of the account does,
+    /// CLUSTER/NAMESPACE/NAME.
+    pub fn home_of_key(&self, id: &str) -> Option<ClusterNamespace> {
+        let namespace = self.of_key()?.clone();
+        let in_cluster = format!("/{namespace}/{}", self.name);
+        let cluster = self.cluster.as_deref().or_else(|| id.strip_suffix(&in_cluster))?;
+        is_cluster(cluster).then(|| ClusterNamespace { cluster: cluster.to_owned(), namespace })
     }
 }
 
@@ -47,10 +65,37 @@ impl FromStr for OwnerScope {
         let malformed = Malformed("must be KIND NAMESPACE/NAME, such as VirtualKey payments/alice");
         let (kind, place) = text.split_once(' ').ok_or(malformed)?;
         let (namespace, name) = place.split_once('/').ok_or(malformed)?;
-        if !is_kind(kind) || !is_name_of(kind, name) {
-            return Err(malformed);
-        }
-        Ok(Self { kind: kind.to_owned(), namespace: namespace.parse().map_err(|_| malformed)? })
+        let (name, cluster) = name_of(kind, name).filter(|_| is_kind(kind)).ok_or(malformed)?;
+        Ok(Self {
+            kind: kind.to_owned(),
+            namespace: namespace.parse().map_err(|_| malformed)?,
+            name: name.to_owned(),
+            cluster: cluster.map(ToOwned::to_owned),
+        })
+    }
+}
+
+impl ClusterNamespace {
+    /// The name of the namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+impl FromStr for ClusterNamespace {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let malformed = Malformed("must be CLUSTER/NAMESPACE, such as kubernetes/payments");
+        let (cluster, namespace) =
+            text.split_once('/').filter(|(cluster, _)| is_cluster(cluster)).ok_or(malformed)?;
+        Ok(Self { cluster: cluster.to_owned(), namespace: namespace.parse().map_err(|_| malformed)? })
+    }
+}
+
+impl fmt::Display for ClusterNamespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.namespace)
     }
 }
 
@@ -71,13 +116,18 @@ impl fmt::Display for Namespace {
     }
 }
 
-fn is_name_of(kind: &str, text: &str) -> bool {
+/// The name, and the cluster where one is named.
+fn name_of<'a>(kind: &str, text: &'a str) -> Option<(&'a str, Option<&'a str>)> {
     if kind == TAG {
-        return text.parse::<Tag>().is_ok();
+        return text.parse::<Tag>().is_ok().then_some((text, None));
     }
     let (name, cluster) = text.split_once('@').map_or((text, None), |(name, cluster)| (name, Some(cluster)));
     let is_name = name.len() <= NAME_BYTES_MAX && name.split('.').all(is_label);
-    is_name && cluster.is_none_or(|cluster| cluster.len() <= LABEL_BYTES_MAX && is_label(cluster))
+    (is_name && cluster.is_none_or(is_cluster)).then_some((name, cluster))
+}
+
+fn is_cluster(text: &str) -> bool {
+    text.len() <= LABEL_BYTES_MAX && is_label(text)
 }
 
 fn is_kind(text: &str) -> bool {
@@ -134,6 +184,26 @@ mod tests {
             let scope = text.parse::<OwnerScope>().ok();
             let of_key = scope.as_ref().map(|scope| scope.of_key().map(ToString::to_string));
             assert_eq!(of_key, expected.map(|of| of.map(str::to_owned)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_at_home_in_a_namespace_of_one_cluster() {
+        // (owner scope, id of the account, home)
+        let table = [
+            ("VirtualKey payments/alice", "kubernetes/payments/alice", Some("kubernetes/payments")),
+            ("VirtualKey payments/alice", "other/payments/alice", Some("other/payments")),
+            ("VirtualKey payments/alice@other", "kubernetes/payments/alice", Some("other/payments")),
+            ("VirtualKey payments/alice@kubernetes", "key-1", Some("kubernetes/payments")),
+            ("VirtualKey payments/alice", "key-1", None),
+            ("VirtualKey payments/alice", "kubernetes/payments/bob", None),
+            ("VirtualKey payments/alice", "a/b/payments/alice", None),
+            ("VirtualKey payments/alice", "/payments/alice", None),
+            ("Team payments/alice", "kubernetes/payments/alice", None),
+        ];
+        for (scope, id, home) in table {
+            let found = scope.parse::<OwnerScope>().unwrap().home_of_key(id);
+            assert_eq!(found, home.map(|home| home.parse().unwrap()), "{scope} {id}");
         }
     }
 }

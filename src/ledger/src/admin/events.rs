@@ -30,6 +30,8 @@ pub(crate) struct EventView {
     at: Option<String>,
     /// The account's id; a key is named by its hash.
     id: Option<String>,
+    /// Of a tag, within what it counts, where that is not the whole installation.
+    scope: Option<String>,
     alias: Option<String>,
     model: Option<String>,
     threshold: u16,
@@ -100,6 +102,8 @@ impl EventView {
             event_group: crossing.kind.as_str(),
             at: instant(crossing.at),
             id,
+            scope: Some(crossing.scope)
+                .filter(|scope| crossing.kind == AccountKind::Tag && !scope.is_empty()),
             alias: crossing.alias,
             model: crossing.model,
             threshold: crossing.threshold,

@@ -345,6 +345,8 @@ pub(crate) struct TagView {
     name: String,
     description: Value,
     organization_id: Option<String>,
+    /// The namespace whose keys' requests it counts, as CLUSTER/NAMESPACE.
+    namespace: Option<String>,
     /// LiteLLM routes by tags, so a tag has models there. Here it has none.
     model_info: Map<String, Value>,
     litellm_budget_table: BudgetTable,
@@ -361,6 +363,7 @@ impl From<&AccountRecord> for TagView {
             name: record.id.clone(),
             description,
             organization_id: record.spec.owners.organization.clone(),
+            namespace: record.namespace.as_ref().map(ToString::to_string),
             model_info: Map::new(),
             litellm_budget_table: BudgetTable::new(&record.id, &account),
             account,

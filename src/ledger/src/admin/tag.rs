@@ -1,4 +1,5 @@
-//! `/tag/*`: tags that have an account of their own, within one organization or over the whole installation.
+//! `/tag/*`: tags that have an account of their own, within one organization or over the whole installation. Those of a namespace come
+//! from custom resources: here they are shown, and nothing else.
 
 use super::App;
 use super::auth::Admin;
@@ -8,7 +9,8 @@ use super::query::Params;
 use super::render::{Money, TagView};
 use super::spend::dates;
 use super::terms::Terms;
-use crate::store::{AccountRecord, AccountRef, Owners, SpendFilter, Store};
+use crate::owner_scope::{ClusterNamespace, Malformed};
+use crate::store::{AccountRecord, AccountRef, Owners, SpendFilter, Store, TagScope};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -70,14 +72,15 @@ pub(crate) async fn update<S: Store>(
     mut fields: Fields,
 ) -> Result<Json<ToldTag>, ApiError> {
     let name = fields.required("name", tag)?;
+    let namespace = namespace(&mut fields)?;
     let mut terms = read(fields)?;
     terms.check_models(app.store.prices().catalogue())?;
     // It says which tag is meant: no tag moves to another organization.
-    let organization = terms.organization.take().flatten();
+    let scope = scope(terms.organization.take().flatten(), namespace)?;
     let _turn = app.updates.lock().await;
-    let record = app.tag("name", &organization, &name).await?;
+    let record = app.tag("name", &scope, &name).await?;
     let change = terms.into_change(&record, app.clock.now())?;
-    let record = app.store.update(AccountRef::Tag { organization, tag: name }, change).await?;
+    let record = app.store.update(AccountRef::Tag { scope, tag: name }, change).await?;
     let message = format!("Tag {} updated successfully", record.id);
     Ok(Json(ToldTag { message, tag: TagView::from(&record) }))
 }
@@ -89,11 +92,11 @@ pub(crate) async fn infos<S: Store>(
     mut fields: Fields,
 ) -> Result<Json<BTreeMap<String, TagView>>, ApiError> {
     let names = fields.required("names", fields::texts)?;
-    let organization = organization(&mut fields)?;
+    let scope = scope(organization(&mut fields)?, namespace(&mut fields)?)?;
     fields.finish()?;
     let mut infos = BTreeMap::new();
     for name in names {
-        let record = app.tag("names", &organization, &name).await?;
+        let record = app.tag("names", &scope, &name).await?;
         infos.insert(name, TagView::from(&record));
     }
     Ok(Json(infos))
@@ -106,10 +109,10 @@ pub(crate) async fn delete<S: Store>(
     mut fields: Fields,
 ) -> Result<Json<Told>, ApiError> {
     let name = fields.required("name", fields::text)?;
-    let organization = organization(&mut fields)?;
+    let scope = scope(organization(&mut fields)?, namespace(&mut fields)?)?;
     fields.finish()?;
-    app.tag("name", &organization, &name).await?;
-    app.store.delete(vec![AccountRef::Tag { organization, tag: name.clone() }]).await?;
+    app.tag("name", &scope, &name).await?;
+    app.store.delete(vec![AccountRef::Tag { scope, tag: name.clone() }]).await?;
     Ok(Json(Told { message: format!("Tag {name} deleted successfully") }))
 }
 
@@ -170,17 +173,31 @@ fn organization(fields: &mut Fields) -> Result<Option<String>, ApiError> {
     Ok(organization.filter(|id| !id.trim().is_empty()))
 }
 
+fn namespace(fields: &mut Fields) -> Result<Option<ClusterNamespace>, ApiError> {
+    fields.optional("namespace", |name, raw| {
+        fields::text(name, raw)?.parse().map_err(|why: Malformed| ApiError::field(name, why))
+    })
+}
+
+/// Which of the tags of one name is meant.
+fn scope(organization: Option<String>, namespace: Option<ClusterNamespace>) -> Result<TagScope, ApiError> {
+    match (organization, namespace) {
+        (Some(_), Some(_)) => Err(ApiError::field("namespace", "is for a tag of no organization")),
+        (None, Some(namespace)) => Ok(TagScope::Namespace(namespace)),
+        (organization, None) => Ok(TagScope::of_organization(organization)),
+    }
+}
+
 impl<S: Store> App<S> {
-    async fn tag(
-        &self,
-        param: &str,
-        organization: &Option<String>,
-        name: &str,
-    ) -> Result<AccountRecord, ApiError> {
-        let account = AccountRef::Tag { organization: organization.clone(), tag: name.to_owned() };
+    async fn tag(&self, param: &str, scope: &TagScope, name: &str) -> Result<AccountRecord, ApiError> {
+        let account = AccountRef::Tag { scope: scope.clone(), tag: name.to_owned() };
         let record = self.store.account(account).await?;
         record.ok_or_else(|| {
-            let of = organization.as_ref().map(|id| format!(" of organization {id:?}")).unwrap_or_default();
+            let of = match scope {
+                TagScope::Installation => String::new(),
+                TagScope::Organization(id) => format!(" of organization {id:?}"),
+                TagScope::Namespace(namespace) => format!(" of namespace {namespace}"),
+            };
             ApiError::not_found(param, format!("{param}: tag {name:?}{of} does not exist"))
         })
     }

@@ -3,7 +3,7 @@
 use crate::owner_scope::{KUBERNETES, OwnerScope};
 use crate::store::{
     AccountName, AccountSpec, Credential, Cursor, DesiredAccount, DesiredCredential, LimitSpec, Manager,
-    Owners, RateSpec,
+    Owners, RateSpec, TagScope,
 };
 use std::fmt;
 use std::str::FromStr;
@@ -180,7 +180,10 @@ fn owners(
     use AccountKind::{Key, Tag, Team, User};
     let organization = match (name.kind, organization) {
         (Tag, Some(_)) => return fault("organization", "of a tag is said by name.scope"),
-        (Tag, None) => Some(name.scope.clone()).filter(|scope| !scope.is_empty()),
+        (Tag, None) => match TagScope::from(name.scope.as_str()) {
+            TagScope::Organization(id) => Some(id),
+            TagScope::Installation | TagScope::Namespace(_) => None,
+        },
         (Team | Key | User, organization) => organization,
         (_, Some(_)) => return fault("organization", "is only for teams, users and keys"),
         (_, None) => None,

@@ -16,6 +16,7 @@ mod row_statement;
 mod sql;
 pub mod sqlite;
 mod tables;
+mod tag_scope;
 
 pub use books::{Audit, BooksStore, Keeper, Retired, Settings, StartError, retire};
 pub use clock_check::ClockError;
@@ -27,6 +28,7 @@ pub use operated::{
 pub use place::{Place, PlaceError};
 pub use reach::Reach;
 pub use record::*;
+pub use tag_scope::TagScope;
 
 use crate::counters::Counters;
 use std::future::Future;

@@ -1,5 +1,7 @@
 //! What goes into a store and comes out of it, beside the messages of the filter.
 
+use super::TagScope;
+use crate::owner_scope::ClusterNamespace;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::api::Api;
 use tollgate_domain::catalogue::Provider;
@@ -21,10 +23,10 @@ pub enum AccountRef {
     Key(KeyDigest),
     /// A key account, by its alias.
     KeyAlias(String),
-    /// A tag account: of one organization, or, without one, of the whole installation.
+    /// A tag account.
     Tag {
-        /// The organization's id.
-        organization: Option<String>,
+        /// Whose requests it counts.
+        scope: TagScope,
         /// The tag.
         tag: String,
     },
@@ -201,6 +203,8 @@ pub struct AccountRecord {
     pub kind: AccountKind,
     /// Its id.
     pub id: String,
+    /// Of a tag, the namespace whose keys' requests alone it counts.
+    pub namespace: Option<ClusterNamespace>,
     /// What was said of it.
     pub spec: AccountSpec,
     /// For a key.

@@ -249,3 +249,37 @@ pub(crate) async fn deleting_is_idempotent_and_keeps_what_was_spent(world: World
     assert_eq!(record.limits[0].posted, Nanodollars::new(70_000));
     assert!(world.works(2).await && !world.works(1).await);
 }
+
+pub(crate) async fn a_tag_of_a_namespace_is_not_the_installations(world: World) {
+    let tag = |scope: &str, amount| v1::DesiredAccount {
+        name: Some(v1::AccountName { scope: scope.into(), ..named(v1::AccountKind::Tag, "t") }),
+        owner_scope: "Tag kubernetes/t".into(),
+        limits: vec![limit(amount, lifetime())],
+        ..v1::DesiredAccount::default()
+    };
+    let scopes = ["", "namespace kubernetes/a", "namespace kubernetes/b", "namespace other/a"];
+    for (scope, amount) in scopes.into_iter().zip(1..) {
+        assert_eq!(world.applied(tag(scope, amount)).await.0, Created, "{scope:?}");
+        assert_eq!(world.applied(tag(scope, amount)).await.0, Unchanged, "{scope:?}");
+    }
+    assert_eq!(world.applied(tag(scopes[1], 9)).await.0, Changed);
+    let asked = v1::ListRequest { cursor: Vec::new(), at_most: 9 };
+    let listed = world.client().list(asked).await.unwrap().into_inner().accounts;
+    let said = listed.into_iter().map(|one| one.account.unwrap());
+    let said: Vec<_> =
+        said.map(|one| (one.name.unwrap().scope, one.organization, one.limits[0].amount)).collect();
+    let expected = scopes.into_iter().zip([1, 9, 3, 4]);
+    assert_eq!(
+        said,
+        expected.map(|(scope, amount)| (scope.to_owned(), String::new(), amount)).collect::<Vec<_>>()
+    );
+    // Whatever has not this form is an organization's id.
+    for scope in ["namespace kubernetes", "namespace kubernetes/A", "kubernetes/a"] {
+        let refused = world.refused(tag(scope, 1)).await;
+        assert_eq!((refused.reason(), refused.field.as_str()), (NotFound, "name.scope"), "{scope:?}");
+    }
+    let gone = v1::DeletedAccount { name: tag(scopes[1], 9).name, owner_scope: "Tag kubernetes/t".into() };
+    world.delete(gone).await;
+    assert_eq!(world.applied(tag("", 1)).await.0, Unchanged);
+    assert_eq!(world.applied(tag(scopes[1], 9)).await.0, Created);
+}

@@ -50,6 +50,7 @@ over_both! {
         a_block_in_an_emergency_stays,
         a_rotation_overlaps,
         deleting_is_idempotent_and_keeps_what_was_spent,
+        a_tag_of_a_namespace_is_not_the_installations,
     }
     changes::{
         changes_are_told_once_and_nothing_is_left_out,

@@ -12,7 +12,7 @@ use tollgate_domain::hold::{DenialReason, HoldAsk, Verdict};
 use tollgate_domain::ids::ModelName;
 use tollgate_domain::policy::{Amounts, Policy};
 use tollgate_domain::time::Timestamp;
-use tollgate_ledger::store::{AccountChange, AccountRef, AccountSpec, Found, LimitSpec, Store};
+use tollgate_ledger::store::{AccountChange, AccountRef, AccountSpec, Found, LimitSpec, Store, TagScope};
 
 pub(crate) async fn each_refusal_has_its_name<B: Backend>(world: &mut World<B>) {
     use DenialReason::*;
@@ -175,7 +175,7 @@ pub(crate) async fn every_account_that_refuses_is_named_with_its_amounts<B: Back
     let pinned = AccountChange { tags: Some(vec![tag("project:x")]), ..AccountChange::default() };
     world.change(key(1), pinned).await;
     world.make(AccountKind::Tag, "project:x", AccountSpec::default()).await;
-    let tag_account = || AccountRef::Tag { organization: None, tag: "project:x".into() };
+    let tag_account = || AccountRef::Tag { scope: TagScope::Installation, tag: "project:x".into() };
     let of_model = || LimitSpec { model: Some("m".into()), ..limit(2_000, "1d") };
     let daily = || limits(&[(2_000, "1d")]);
     // (whose, what is changed there, how it is called)

@@ -4,7 +4,7 @@ use crate::world::{Backend, World, key, organization, settle, tag, team};
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::hold::Outcome;
 use tollgate_ledger::store::{
-    AccountChange, AccountFilter, AccountRef, AccountSpec, Owners, Page, Store, StoreError,
+    AccountChange, AccountFilter, AccountRef, AccountSpec, Owners, Page, Store, StoreError, TagScope,
 };
 
 fn other() -> AccountRef {
@@ -87,7 +87,7 @@ pub(crate) async fn a_team_that_moves_takes_along_what_its_keys_charge<B: Backen
     world.hold(1, 3).await;
     world.hold(2, 4).await;
     assert_eq!(pending(world).await, (3_000, 7_000));
-    let tagged = AccountRef::Tag { organization: Some("other".into()), tag: "t".into() };
+    let tagged = AccountRef::Tag { scope: TagScope::Organization("other".into()), tag: "t".into() };
     assert_eq!(world.balance(tagged).await, (0, 4_000), "and what its tags charge");
     assert_eq!((keys_of(world, "org").await, keys_of(world, "other").await), (0, 2));
     assert_eq!(world.report(before, 1, settle(1, 0)).await, Outcome::Applied);

@@ -2,6 +2,7 @@
 
 use crate::gate::Gate;
 use crate::postgres::Postgres;
+use crate::tags::{key_of, tag_budget, with_tag};
 use crate::world::{
     HOUR_MS, NOON, VOID, World, capped, digest, key, limit, limits, money, new_limits, organization, settle,
     tag, team, user,
@@ -18,7 +19,7 @@ use tollgate_domain::rate::{Rate, RateKind};
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
     AccountChange, AccountRef, AccountSpec, Applied, BooksStore, Found, Keeper, Operated, Owners, RateSpec,
-    Settings, Store, StoreError, postgres,
+    Settings, Store, StoreError, TagScope, postgres,
 };
 
 /// A world, and more ledgers on its database.
@@ -376,11 +377,29 @@ async fn a_tag_account_made_at_one_replica_binds_at_the_others() {
     replicas.stores[0].create(new).await.unwrap();
     assert_eq!(reason(&replicas.ask_of(1, ask(2).await).await), Some(DenialReason::BudgetTooSmall));
     assert!(held(&replicas.ask_of(1, ask(1).await).await), "it has counted what bound before");
-    let t = || AccountRef::Tag { organization: None, tag: "t".into() };
+    let t = || AccountRef::Tag { scope: TagScope::Installation, tag: "t".into() };
     replicas.stores[0].update(t(), new_limits(limits(&[(4_000, "1mo")]))).await.unwrap();
     assert!(held(&replicas.ask_of(1, ask(1).await).await));
     replicas.stores[0].delete(vec![t()]).await.unwrap();
     assert!(held(&replicas.ask_of(1, ask(9).await).await));
+    replicas.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_account_of_a_namespace_binds_its_keys_at_every_replica() {
+    let replicas = Replicas::new(2).await;
+    let keys = ["a", "b"].map(|namespace| format!("kubernetes/{namespace}")).into_iter().zip(1..);
+    let keys = keys.map(|(home, number)| key_of(&home, number, with_tag())).collect();
+    replicas.stores[0].apply(keys).await.unwrap();
+    let ask = async |key| replicas.world.ask(key, 2).await;
+    for key in [1, 2] {
+        assert!(held(&replicas.ask_of(1, ask(key).await).await));
+    }
+    replicas.stores[1].apply(vec![tag_budget("kubernetes/a", 3_000)]).await.unwrap();
+    for replica in [0, 1] {
+        assert_eq!(reason(&replicas.ask_of(replica, ask(1).await).await), Some(DenialReason::BudgetTooSmall));
+        assert!(held(&replicas.ask_of(replica, ask(2).await).await));
+    }
     replicas.end().await;
 }
 
@@ -426,7 +445,7 @@ async fn a_tag_account_counts_what_is_under_way_at_other_replicas() {
             let ask = HoldAsk { tags, ..world.ask(1, 3).await };
             let hold = ask.id;
             make_tag_during_a_hold(&replicas, name, ask).await;
-            let t = || AccountRef::Tag { organization: None, tag: name.into() };
+            let t = || AccountRef::Tag { scope: TagScope::Installation, tag: name.into() };
             assert_eq!(world.balance(t()).await, (0, 3_000), "{row}");
             assert_eq!(world.window(t(), 0).await, (0, 3_000), "{row}");
             assert_eq!(replicas.tell(1, hold, 1, settle(2, 0)).await, Outcome::Applied);
@@ -497,7 +516,7 @@ async fn another_window_at_one_replica_has_a_balance_of_its_own_at_the_others() 
     world.make_key(1, AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() }).await;
     world.make(AccountKind::Tag, "t", capped(limits(&[(1_000_000, "1d")]))).await;
     // Of the accounts of a key, one that has changed makes a replica read all of it again; of a tag's, only what has changed.
-    let tagged = AccountRef::Tag { organization: None, tag: "t".into() };
+    let tagged = AccountRef::Tag { scope: TagScope::Installation, tag: "t".into() };
     let before = world.ask(1, 2).await;
     assert!(held(&replicas.ask_of(0, before).await));
     for (amount, duration) in [(900_000, "1mo"), (800_000, "1w"), (700_000, "1d")] {
@@ -515,7 +534,7 @@ async fn a_tag_account_deleted_at_one_replica_binds_nothing_at_the_others() {
     let replicas = Replicas::new(1).await;
     let world = &replicas.world;
     world.make_key(1, AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() }).await;
-    let tagged = AccountRef::Tag { organization: None, tag: "t".into() };
+    let tagged = AccountRef::Tag { scope: TagScope::Installation, tag: "t".into() };
     let tag_account = || capped(vec![limit(4_000, "")]);
     world.make(AccountKind::Tag, "t", tag_account()).await;
     let ask = async |input| replicas.ask_of(0, world.ask(1, input).await).await;

@@ -1,16 +1,17 @@
 //! Budgets of tags.
 
 use crate::world::{
-    Backend, DAY_MS, VOID, World, capped, key, limits, money, organization, settle, tag, team, user,
+    Backend, DAY_MS, VOID, World, capped, digest, key, limits, money, organization, settle, tag, team, user,
 };
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::hold::{DenialReason, HoldAsk, Outcome};
 use tollgate_ledger::store::{
-    AccountChange, AccountRef, AccountSpec, Owners, SpendFilter, Store, StoreError,
+    AccountChange, AccountName, AccountRef, AccountSpec, Credential, DesiredAccount, DesiredCredential,
+    Manager, Operated, Owners, SpendFilter, Store, StoreError, TagScope,
 };
 
 fn tag_account(organization: Option<&str>, tag: &str) -> AccountRef {
-    AccountRef::Tag { organization: organization.map(str::to_owned), tag: tag.to_owned() }
+    AccountRef::Tag { scope: TagScope::of_organization(organization.map(str::to_owned)), tag: tag.to_owned() }
 }
 
 /// A budget for a tag, of the organization or of the whole installation.
@@ -18,6 +19,49 @@ async fn make_tag<B: Backend>(world: &World<B>, organization: Option<&str>, tag:
     let owners = Owners { organization: organization.map(str::to_owned), ..Owners::default() };
     let spec = AccountSpec { owners, ..capped(limits(&[(amount, "1mo")])) };
     world.make(AccountKind::Tag, tag, spec).await;
+}
+
+/// The tag `t` of the keys of a namespace.
+fn tag_of(home: &str) -> AccountRef {
+    AccountRef::Tag { scope: TagScope::Namespace(home.parse().unwrap()), tag: "t".into() }
+}
+
+/// What an operator says: whose it is, how it is called there, and the rest.
+fn operated(kind: AccountKind, scope: &str, id: &str, owner: &str, spec: AccountSpec) -> DesiredAccount {
+    DesiredAccount {
+        name: AccountName { kind, scope: scope.into(), id: id.into() },
+        manager: Manager { name: "kubernetes".into(), scope: owner.into() },
+        adopt: false,
+        spec,
+        blocked: None,
+        credentials: Vec::new(),
+    }
+}
+
+/// A budget for the tag `t` of a namespace's keys.
+pub(crate) fn tag_budget(home: &str, amount: i64) -> DesiredAccount {
+    let (cluster, _) = home.split_once('/').unwrap();
+    let (scope, owner) = (format!("namespace {home}"), format!("Tag {cluster}/t"));
+    operated(AccountKind::Tag, &scope, "t", &owner, capped(limits(&[(amount, "1mo")])))
+}
+
+/// A key that a VirtualKey in this namespace has made.
+pub(crate) fn key_of(home: &str, number: u8, spec: AccountSpec) -> DesiredAccount {
+    let (_, namespace) = home.split_once('/').unwrap();
+    let (id, owner) = (format!("{home}/key-{number}"), format!("VirtualKey {namespace}/key-{number}"));
+    let credential = Credential { digest: digest(number), name: format!("sk-...{number:04}") };
+    let credentials = vec![DesiredCredential { credential, expires_at: None }];
+    DesiredAccount { credentials, ..operated(AccountKind::Key, "", &id, &owner, spec) }
+}
+
+async fn apply<B: Backend>(world: &World<B>, accounts: impl IntoIterator<Item = DesiredAccount>) {
+    for outcome in world.store().apply(accounts.into_iter().collect()).await.unwrap() {
+        outcome.unwrap();
+    }
+}
+
+pub(crate) fn with_tag() -> AccountSpec {
+    AccountSpec { tags: vec![tag("t")], ..AccountSpec::default() }
 }
 
 fn pin(tags: &[&str]) -> AccountChange {
@@ -128,6 +172,98 @@ pub(crate) async fn a_new_tag_account_counts_what_bound_before<B: Backend>(world
     world.report(open, 1, settle(2, 0)).await;
     assert_eq!(world.window(tag_account(Some("org"), "t"), 0).await, (305_000, 0));
     assert_eq!(world.window(tag_account(None, "t"), 0).await, (335_000, 0));
+}
+
+pub(crate) async fn a_tag_of_a_namespace_counts_its_own_keys<B: Backend>(world: &mut World<B>) {
+    world.make(AccountKind::Organization, "org", AccountSpec::default()).await;
+    let owners = Owners { organization: Some("org".into()), ..Owners::default() };
+    world.make(AccountKind::Team, "team", AccountSpec { owners, ..with_tag() }).await;
+    let in_team = Owners { team: Some("team".into()), ..Owners::default() };
+    let mut adopted = key_of("kubernetes/a", 3, with_tag());
+    adopted.name.id = "of the API".into();
+    adopted.manager.scope = "VirtualKey a/key-3@kubernetes".into();
+    let all = [
+        key_of("kubernetes/a", 1, with_tag()),
+        key_of("kubernetes/a", 2, AccountSpec { owners: in_team, ..AccountSpec::default() }),
+        adopted,
+        key_of("kubernetes/b", 4, with_tag()),
+        key_of("other/a", 5, with_tag()),
+    ];
+    apply(world, all).await;
+    world.make_key(6, with_tag()).await;
+    make_tag(world, None, "t", 100_000).await;
+    make_tag(world, Some("org"), "t", 100_000).await;
+    apply(world, [tag_budget("kubernetes/a", 6_000)]).await;
+    for number in 1..=6 {
+        world.spend_by(number, 2).await;
+    }
+    assert_eq!(world.balance(tag_of("kubernetes/a")).await, (6_000, 0));
+    assert_eq!(world.balance(tag_account(Some("org"), "t")).await, (2_000, 0));
+    assert_eq!(world.balance(tag_account(None, "t")).await, (12_000, 0));
+    for number in 1..=3 {
+        let denied = world.refused(number, 1).await;
+        assert_eq!(denied.reason, DenialReason::BudgetSpent);
+        assert_eq!(denied.amounts.unwrap().limit, money(6_000));
+    }
+    for number in 4..=6 {
+        world.spend_by(number, 1).await;
+    }
+    apply(world, [tag_budget("other/a", 4_000), tag_budget("kubernetes/b", 3_000)]).await;
+    assert_eq!(world.refused(5, 2).await.amounts.unwrap().limit, money(4_000), "each cluster has its own");
+    assert_eq!(world.refused(4, 1).await.amounts.unwrap().limit, money(3_000));
+    world.set_limits(tag_account(None, "t"), &[(15_000, "1mo")]).await;
+    for number in [5, 6] {
+        assert_eq!(world.refused(number, 1).await.amounts.unwrap().limit, money(15_000), "all or nothing");
+    }
+    assert_eq!(world.balance(tag_of("other/a")).await, (3_000, 0));
+}
+
+pub(crate) async fn a_new_tag_of_a_namespace_counts_what_its_keys_spent<B: Backend>(world: &mut World<B>) {
+    let gone = key_of("kubernetes/a", 2, with_tag());
+    let all = [
+        key_of("kubernetes/a", 1, with_tag()),
+        gone.clone(),
+        key_of("kubernetes/b", 3, with_tag()),
+        key_of("other/a", 4, with_tag()),
+        key_of("kubernetes/a", 5, AccountSpec::default()),
+    ];
+    apply(world, all).await;
+    // Days of it are summed by the hour, and the last is not.
+    for _ in 0..3 {
+        for number in 1..=5 {
+            world.spend_by(number, u64::from(number)).await;
+        }
+        world.advance(DAY_MS);
+        world.tick().await;
+    }
+    let corrected = world.spend_by(1, 1).await;
+    world.spend_by(3, 7).await;
+    world.store().remove(gone.name, gone.manager).await.unwrap().unwrap();
+    let open = world.hold(1, 6).await;
+    apply(world, [tag_budget("kubernetes/a", 100_000)]).await;
+    assert_eq!(world.window(tag_of("kubernetes/a"), 0).await, (10_000, 6_000));
+    assert_eq!(world.balance(tag_of("kubernetes/a")).await, (10_000, 6_000), "over its life, too");
+    world.store().correct(corrected, money(5_000)).await.unwrap();
+    world.report(open, 1, settle(2, 0)).await;
+    assert_eq!(world.window(tag_of("kubernetes/a"), 0).await, (16_000, 0));
+    let budget = tag_budget("kubernetes/a", 100_000);
+    world.store().remove(budget.name.clone(), budget.manager.clone()).await.unwrap().unwrap();
+    world.spend_by(1, 4).await;
+    apply(world, [budget]).await;
+    assert_eq!(
+        world.window(tag_of("kubernetes/a"), 0).await,
+        (20_000, 0),
+        "it was on the requests all the time"
+    );
+}
+
+pub(crate) async fn no_organization_is_called_as_the_tags_of_a_namespace<B: Backend>(world: &mut World<B>) {
+    let named = |id: &str| World::<B>::new_account(AccountKind::Organization, id, AccountSpec::default());
+    let refused = world.store().create(named("namespace kubernetes/a")).await;
+    assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
+    for id in ["namespace", "namespace a", "kubernetes/a", "namespace kubernetes/a/b"] {
+        world.store().create(named(id)).await.unwrap();
+    }
 }
 
 pub(crate) async fn a_deleted_tag_account_binds_nothing<B: Backend>(world: &mut World<B>) {

@@ -23,7 +23,7 @@ use tollgate_domain::usage::Usage;
 use tollgate_ledger::clock::Clock;
 use tollgate_ledger::store::{
     self, AccountChange, AccountRecord, AccountRef, AccountSpec, BooksStore, Credential, Found, Keeper,
-    LimitSpec, NewAccount, Owners, RateSpec, Settings, Store, StoreError, postgres, sqlite,
+    LimitSpec, NewAccount, Owners, RateSpec, Settings, Store, StoreError, TagScope, postgres, sqlite,
 };
 
 /// `m` costs 1,000 nano-dollars a token in, 500 from the cache, 2,000 out; `dear` ten times that.
@@ -255,9 +255,10 @@ pub(crate) fn account_id(who: Who) -> String {
 
 fn reference(who: Who) -> AccountRef {
     match who {
-        Who::Tag(organization, _) => {
-            AccountRef::Tag { organization: organization.map(organization_id), tag: account_id(who) }
-        }
+        Who::Tag(organization, _) => AccountRef::Tag {
+            scope: TagScope::of_organization(organization.map(organization_id)),
+            tag: account_id(who),
+        },
         who => AccountRef::Id(kind(who), account_id(who)),
     }
 }

@@ -30,7 +30,7 @@ use tollgate_domain::time::Timestamp;
 pub struct Settings {
     /// The namespace of organizations, teams and users, and of budgets on them: one of the platform's.
     pub namespace: String,
-    /// Where Tollgate is installed: there alone keys are taken over, and budgets on tags count.
+    /// Where Tollgate is installed: there alone keys and tags are taken over.
     pub release_namespace: String,
     /// The cluster's name in the ledger.
     pub cluster: String,

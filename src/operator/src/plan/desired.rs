@@ -7,12 +7,11 @@ use super::verdict::{Verdicts, key_alias, named};
 use super::{Account, Credential, Kind, ObjectName, RateLimit, Settings, World};
 use crate::resources::{Budget, Limit, Mode, Rates, Reference, TargetKind, TargetRef, Team, VirtualKey};
 use std::collections::{BTreeMap, BTreeSet};
-use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::RateKind;
 use tollgate_domain::time::Timestamp;
 
-/// Whose budgets: those of an object, or of a tag.
+/// Whose budgets: those of an object, or of a tag within their namespace.
 type BudgetsOf<'a> = BTreeMap<(TargetKind, ObjectName), Vec<(&'a ObjectName, &'a Budget)>>;
 
 /// Makes accounts of objects.
@@ -152,16 +151,19 @@ impl<'a> Desires<'a> {
     /// The accounts of tags on which there are budgets.
     pub(super) fn tags(&self) -> Vec<Account> {
         let targets = self.budgets.keys().filter(|(kind, _)| *kind == TargetKind::Tag);
-        targets
-            .map(|(_, target)| Account {
-                name: tag_account(&target.name),
-                owner_scope: self.identities.tag_scope(&target.name),
-                adopt: self.budgets_on_tag(target).any(|budget| budget.spec.adopt.is_some()),
-                alias: target.name.clone(),
-                limits: limits::rows(self.sources(TargetKind::Tag, target)),
-                ..self.bare(Kind::Budget, target, None)
-            })
-            .collect()
+        targets.map(|(_, target)| self.tag(target)).collect()
+    }
+
+    fn tag(&self, target: &ObjectName) -> Account {
+        let (name, owner_scope) = self.identities.tag(target);
+        Account {
+            name,
+            owner_scope,
+            adopt: self.budgets_on_tag(target).any(|budget| budget.spec.adopt.is_some()),
+            alias: target.name.clone(),
+            limits: limits::rows(self.sources(TargetKind::Tag, target)),
+            ..self.bare(Kind::Budget, target, None)
+        }
     }
 
     fn budgets_on_tag(&self, tag: &ObjectName) -> impl Iterator<Item = &'a Budget> {
@@ -187,11 +189,6 @@ impl<'a> Desires<'a> {
             })
             .collect()
     }
-}
-
-/// A tag's account; of the whole installation, so it has no scope.
-pub(super) fn tag_account(tag: &str) -> AccountName {
-    AccountName { kind: AccountKind::Tag, scope: String::new(), id: tag.to_owned() }
 }
 
 /// From when on a key is refused.

@@ -85,9 +85,16 @@ impl<'a> Identities<'a> {
         (own, said)
     }
 
-    /// For whom the account of a tag is managed: for all budgets on it.
-    pub(super) fn tag_scope(&self, tag: &str) -> String {
-        format!("Tag {}/{tag}", self.settings.cluster)
+    /// The account of a tag on which there are budgets in a namespace, and for whom it is managed: for all of these. The release namespace's
+    /// word is for every key, another's for its own.
+    pub(super) fn tag(&self, tag: &ObjectName) -> Managed {
+        let Settings { cluster, release_namespace, .. } = self.settings;
+        let scope = match tag.namespace == *release_namespace {
+            true => String::new(),
+            false => format!("namespace {cluster}/{}", tag.namespace),
+        };
+        let name = AccountName { kind: AccountKind::Tag, scope, id: tag.name.clone() };
+        (name, format!("Tag {cluster}/{}", tag.name))
     }
 
     /// Whether an account that an operator manages is this cluster's. Of one that was adopted its scope alone says so: its id is whatever

@@ -279,10 +279,7 @@ impl<'a> Statuses<'a> {
             TargetKind::Team => Kind::Team,
             TargetKind::User => Kind::User,
             TargetKind::VirtualKey => Kind::VirtualKey,
-            TargetKind::Tag => {
-                let scope = self.identities.tag_scope(&target.name);
-                return Some((super::desired::tag_account(&target.name), scope));
-            }
+            TargetKind::Tag => return Some(self.identities.tag(&target)),
             TargetKind::Session => return None,
         };
         Some((self.identities.account(kind, &target), self.identities.owner_scope(kind, &target)))

@@ -358,14 +358,14 @@ fn refuse_younger<'a>(world: &'a World, verdicts: &mut ByName<'a>) {
 }
 
 fn budget(name: &ObjectName, budget: &Budget, world: &World, settings: &Settings) -> Verdict {
-    let target = &budget.spec.target_ref;
-    let only_release = (target.kind == TargetKind::Tag && name.namespace != settings.release_namespace).then(|| {
+    // The account of a tag that the admin API has made is nobody's own namespace's.
+    let foreign = (budget.spec.adopt.is_some() && name.namespace != settings.release_namespace).then(|| {
         let message = format!(
-            "a budget on a tag counts for the whole installation, so only namespace {} can have it: make it there, or limit a Team or \
-             a VirtualKey",
+            "spec.adopt of a {} counts only in namespace {}: make it there, or without adopt",
+            Kind::Budget,
             settings.release_namespace
         );
-        Problem::new("NamespaceNotListed", message)
+        Problem::new("AdoptionNotPermitted", message)
     });
     let flaw = budget
         .spec
@@ -374,7 +374,7 @@ fn budget(name: &ObjectName, budget: &Budget, world: &World, settings: &Settings
         .enumerate()
         .find_map(|(index, limit)| limits::meaning(limit, &format!("spec.limits[{index}]")).1);
     Verdict::new(
-        not_listed(name, Kind::Budget, settings).or(only_release),
+        not_listed(name, Kind::Budget, settings).or(foreign),
         target_missing(name, budget, world),
         flaw,
     )

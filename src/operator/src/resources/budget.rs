@@ -46,7 +46,8 @@ use serde::{Deserialize, Serialize};
 pub struct BudgetSpec {
     /// Whose spending is limited. Can not be changed.
     pub target_ref: TargetRef,
-    /// The tag once more, where the admin API has made its account: it is taken over, with all that it has spent.
+    /// The tag once more, where the admin API has made its account: it is taken over, with all that it has spent. Only in the namespace
+    /// of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub adopt: Option<String>,
@@ -94,7 +95,7 @@ pub enum TargetKind {
     User,
     /// One key.
     VirtualKey,
-    /// Requests that carry a tag.
+    /// Requests that carry a tag: in the namespace of the release those of every key, in another one those of its own keys.
     Tag,
     /// Each session of an agent.
     Session,

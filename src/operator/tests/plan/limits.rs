@@ -2,9 +2,11 @@
 
 use crate::cluster::{Cluster, account, condition};
 use crate::scenarios::{KEY, PLATFORM};
-use tollgate_domain::account::AccountKind::{Key, Team};
+use tollgate_domain::account::AccountKind::{Key, Tag, Team};
+use tollgate_domain::account::AccountName;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::RateKind;
+use tollgate_operator::plan::Kind;
 
 fn dollars(text: &str) -> Nanodollars {
     text.parse().unwrap()
@@ -121,16 +123,58 @@ fn a_budget_on_sessions_caps_each_session_of_the_keys_that_it_concerns() {
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")), "the lowest");
 }
 
+fn tag(namespace: &str) -> AccountName {
+    let scope =
+        if namespace == "tollgate" { String::new() } else { format!("namespace kubernetes/{namespace}") };
+    AccountName { kind: Tag, scope, id: "project".into() }
+}
+
 #[test]
-fn a_budget_on_a_tag_is_the_installations_alone() {
-    let cluster = Cluster::with(&budget(
-        "tag",
-        "platform",
-        "{targetRef: {kind: Tag, name: project}, limits: [{amount: \"5\", period: Day}]}",
-    ));
-    let status = cluster.budget_status("platform/tag");
+fn a_budget_on_a_tag_is_of_its_namespaces_keys_and_in_the_release_of_all() {
+    let on_tag = |amount: &str, more: &str| {
+        format!(
+            "{{targetRef: {{kind: Tag, name: project}}, {more}limits: [{{amount: \"{amount}\", period: Day}}]}}"
+        )
+    };
+    let mut cluster = Cluster::with(&budget("all", "tollgate", &on_tag("9", "")));
+    cluster.settings.platform_namespaces.insert("payments".into());
+    cluster.apply(&budget("own", "platform", &on_tag("5", "")));
+    cluster.apply(&budget("more", "platform", &on_tag("6", "")));
+    cluster.apply(&budget("own", "payments", &on_tag("7", "")));
+    cluster.settle();
+    let amounts = |cluster: &Cluster, namespace: &str| {
+        let held = cluster.ledger.get(&tag(namespace)).filter(|held| !held.deleted);
+        held.map(|held| held.account.limits.iter().map(|limit| limit.amount).collect::<Vec<_>>())
+    };
+    assert_eq!(amounts(&cluster, "tollgate"), Some(vec![dollars("9")]));
+    assert_eq!(amounts(&cluster, "platform"), Some(vec![dollars("5")]), "both apply: the lower refuses");
+    assert_eq!(amounts(&cluster, "payments"), Some(vec![dollars("7")]));
+    assert_eq!(cluster.ledger[&tag("platform")].account.owner_scope, "Tag kubernetes/project");
+    // Each shows what its own namespace's keys have spent.
+    cluster.spend(&tag("platform"), "4");
+    cluster.settle();
+    let shown = |cluster: &Cluster, name: &str| {
+        let status = cluster.budget_status(name);
+        assert_eq!(condition(&status.conditions, "Ready"), "True Ready", "{name}");
+        status.tightest.unwrap().available.unwrap()
+    };
+    for (name, available) in
+        [("tollgate/all", "9"), ("platform/own", "1"), ("platform/more", "2"), ("payments/own", "7")]
+    {
+        assert_eq!(shown(&cluster, name), available, "{name}");
+    }
+    cluster.delete(Kind::Budget, "payments/own");
+    cluster.apply(&budget("more", "platform", &on_tag("1", "adopt: project, ")));
+    cluster.settle();
+    assert_eq!(amounts(&cluster, "payments"), None);
+    let status = cluster.budget_status("platform/more");
+    assert_eq!(condition(&status.conditions, "Accepted"), "False AdoptionNotPermitted");
+    assert_eq!(amounts(&cluster, "platform"), Some(vec![dollars("5")]));
+    cluster.settings.platform_namespaces.remove("platform");
+    cluster.settle();
+    assert_eq!(amounts(&cluster, "platform"), None);
+    let status = cluster.budget_status("platform/own");
     assert_eq!(condition(&status.conditions, "Accepted"), "False NamespaceNotListed");
-    assert!(cluster.ledger.is_empty());
 }
 
 #[test]

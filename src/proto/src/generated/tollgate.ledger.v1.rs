@@ -1301,7 +1301,8 @@ pub struct AccountName {
     /// Of a key, its account's: chosen by whoever makes it, and kept when the key itself is changed or deleted.
     #[prost(string, tag = "2")]
     pub id: ::prost::alloc::string::String,
-    /// Of a tag, its organization's id; empty for a tag of the whole installation and for every other kind.
+    /// Of a tag, its organization's id, or `namespace CLUSTER/NAMESPACE`: then it counts the requests of those keys alone that a VirtualKey
+    /// of this namespace has made, as their owner scopes and ids say. Empty for a tag of the whole installation and for every other kind.
     #[prost(string, tag = "3")]
     pub scope: ::prost::alloc::string::String,
 }

@@ -18,6 +18,7 @@ fn record() -> AccountRecord {
     AccountRecord {
         kind: AccountKind::Key,
         id: "key-1".into(),
+        namespace: None,
         spec: AccountSpec::default(),
         credential: Some(Credential { digest: KeyDigest::new([0x0B; 32]), name: "sk-...wxyz".into() }),
         rates: Vec::new(),

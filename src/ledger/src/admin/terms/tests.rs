@@ -33,6 +33,7 @@ fn record(body: &str) -> AccountRecord {
     AccountRecord {
         kind: AccountKind::Key,
         id: "key-1".into(),
+        namespace: None,
         spec,
         credential: None,
         limits,

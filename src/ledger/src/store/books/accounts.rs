@@ -10,7 +10,7 @@ use super::records;
 use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, values};
 use crate::store::{
     AccountChange, AccountRecord, AccountRef, AccountSpec, Credential, LimitSpec, NewAccount, Owners,
-    RateSpec, StoreError,
+    RateSpec, StoreError, TagScope,
 };
 use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
@@ -39,8 +39,15 @@ struct OwnerIds {
 }
 
 impl Books<'_> {
-    /// Makes an account. One that was deleted is given back, with its balances: remaking opens no fresh money.
+    /// Makes an account.
     pub(super) fn create(&mut self, new: &NewAccount) -> Result<AccountRecord, Failure> {
+        let organization = new.spec.owners.organization.clone();
+        let scope = TagScope::of_organization(organization.filter(|_| new.kind == AccountKind::Tag));
+        self.create_in(&scope.to_string(), new)
+    }
+
+    /// Makes an account within a scope. One that was deleted is given back, with its balances: remaking opens no fresh money.
+    pub(super) fn create_in(&mut self, scope: &str, new: &NewAccount) -> Result<AccountRecord, Failure> {
         check_kind(new)?;
         check_limits(&new.spec.limits)?;
         check_rates(&new.spec.rates)?;
@@ -49,7 +56,7 @@ impl Books<'_> {
             self.lock_tags()?;
         }
         let owners = self.owner_ids(&new.spec.owners)?;
-        let existing = self.free_account(new)?;
+        let existing = self.free_account(scope, new)?;
         let mut locked: BTreeSet<i64> = owners.rows().chain(existing).collect();
         if new.kind == AccountKind::Tag {
             locked.extend(self.payers_of_tag(&new.id, owners.organization)?);
@@ -58,7 +65,7 @@ impl Books<'_> {
         self.observe_clock()?;
         // What others did before the locks were ours counts.
         let owners = self.still(owners, &new.spec.owners)?;
-        if self.free_account(new)? != existing {
+        if self.free_account(scope, new)? != existing {
             return Err(contended());
         }
         let owners = self.within_team(new.kind, owners, &new.spec.owners)?;
@@ -66,7 +73,7 @@ impl Books<'_> {
         let now = self.now();
         let account = match existing {
             Some(account) => self.revive(account, new, owners, now)?,
-            None => self.insert(new, owners, now)?,
+            None => self.insert(scope, new, owners, now)?,
         };
         if let Some(credential) = &new.credential {
             self.add_credential(account, credential, now)?;
@@ -205,10 +212,10 @@ impl Books<'_> {
     }
 
     /// The deleted account that the new one continues, if there is one.
-    fn free_account(&self, new: &NewAccount) -> Result<Option<i64>, Failure> {
+    fn free_account(&self, scope: &str, new: &NewAccount) -> Result<Option<i64>, Failure> {
         let by_id = self.db.query(
             "SELECT account, deleted_at FROM account WHERE kind = $1 AND scope = $2 AND id = $3",
-            &values![new.kind.as_str(), scope(new), &new.id],
+            &values![new.kind.as_str(), scope, &new.id],
         )?;
         let by_id = by_id.first().map(Existing::read).transpose()?;
         let by_key = match &new.credential {
@@ -247,12 +254,18 @@ impl Books<'_> {
         }
     }
 
-    fn insert(&mut self, new: &NewAccount, owners: OwnerIds, now: Timestamp) -> Result<i64, Failure> {
+    fn insert(
+        &mut self,
+        scope: &str,
+        new: &NewAccount,
+        owners: OwnerIds,
+        now: Timestamp,
+    ) -> Result<i64, Failure> {
         let now_ms = now.unix_ms();
         let rows = self.db.query(
             "INSERT INTO account (kind, scope, id, created_by, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
              RETURNING account",
-            &values![new.kind.as_str(), scope(new), &new.id, &new.created_by, now_ms, now_ms],
+            &values![new.kind.as_str(), scope, &new.id, &new.created_by, now_ms, now_ms],
         )?;
         let account = rows.first().ok_or_else(|| corrupt("account"))?.int(0)?;
         self.write_spec(account, &new.spec, owners, now)?;
@@ -427,18 +440,13 @@ impl Existing {
     }
 }
 
-/// Within what the id of the account is unique.
-fn scope(new: &NewAccount) -> &str {
-    match new.kind {
-        AccountKind::Tag => new.spec.owners.organization.as_deref().unwrap_or_default(),
-        _ => "",
-    }
-}
-
 fn check_kind(new: &NewAccount) -> Result<(), StoreError> {
     use AccountKind::{Customer, Key, Organization, Session, Tag, Team, User};
     match (new.kind, &new.credential) {
         (Key, None) => Err(StoreError::Invalid("a key account needs a key")),
+        (Organization, None) if TagScope::from(new.id.as_str()).into_namespace().is_some() => {
+            Err(StoreError::Invalid("such an id of an organization stands for the tags of a namespace"))
+        }
         (Key, Some(_)) | (Organization | Team | User | Tag, None) => Ok(()),
         (Organization | Team | User | Tag, Some(_)) => {
             Err(StoreError::Invalid("only a key account has a key"))

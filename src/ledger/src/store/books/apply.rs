@@ -8,7 +8,7 @@ use super::records;
 use crate::store::sql::{self, Row, Sql, values};
 use crate::store::{
     AccountChange, AccountName, AccountRef, AccountSpec, Applied, Credential, DesiredAccount,
-    DesiredCredential, Manager, NewAccount, Refused, StoreError,
+    DesiredCredential, Manager, NewAccount, Refused, StoreError, TagScope,
 };
 use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
@@ -148,8 +148,7 @@ fn managed_by_another(name: &AccountName, manager: &Manager) -> Refused {
 fn reference(name: &AccountName) -> AccountRef {
     match name.kind {
         AccountKind::Tag => {
-            let organization = Some(name.scope.clone()).filter(|scope| !scope.is_empty());
-            AccountRef::Tag { organization, tag: name.id.clone() }
+            AccountRef::Tag { scope: TagScope::from(name.scope.as_str()), tag: name.id.clone() }
         }
         kind => AccountRef::Id(kind, name.id.clone()),
     }
@@ -178,7 +177,7 @@ impl Books<'_> {
                 Applied::Changed
             }
             _ => {
-                self.create(&new(desired))?;
+                self.create_in(&desired.name.scope, &new(desired))?;
                 Applied::Created
             }
         };

@@ -5,7 +5,7 @@ use super::keys::Key;
 use super::memory::Books;
 use super::meta;
 use crate::store::StoreError;
-use crate::store::sql::{self, Row, Sql, values};
+use crate::store::sql::{self, Sql, values};
 use std::collections::HashMap;
 use tollgate_domain::account::{ACCOUNTS_MAX, AccountKind};
 use tollgate_domain::hold::HoldAsk;
@@ -43,7 +43,7 @@ impl Books<'_> {
         add(&mut tags, &ask.tags);
         let binding = if key.client_tags_bind { tags.len() } else { pinned };
         let mut accounts: Vec<i64> = key.accounts.iter().map(|(account, _)| *account).collect();
-        accounts.extend(self.tag_accounts(&key.organization, tags.iter().take(binding).copied())?);
+        accounts.extend(self.tag_accounts(key.tag_scopes(), tags.iter().take(binding).copied())?);
         let session = ask.session.as_deref().filter(|_| key.session_limit.is_some());
         if accounts.len() + usize::from(session.is_some()) > ACCOUNTS_MAX {
             return Err(StoreError::Invalid(TOO_MANY_ACCOUNTS).into());
@@ -61,8 +61,8 @@ impl Books<'_> {
     /// Refuses a request that would charge too many accounts. Most carry too few tags for that, and are not looked at.
     pub(super) fn check_accounts(&mut self, ask: &HoldAsk) -> Result<(), Failure> {
         let Some(key) = self.key(&ask.key)? else { return Ok(()) };
-        // Each tag can have two accounts, and there is the session's.
-        let at_most = key.accounts.len() + 2 * (key.policy.tags.len() + ask.tags.len()) + 1;
+        // Each tag can have three accounts, and there is the session's.
+        let at_most = key.accounts.len() + 3 * (key.policy.tags.len() + ask.tags.len()) + 1;
         if at_most > ACCOUNTS_MAX {
             self.charges(&key, ask)?;
         }
@@ -76,10 +76,10 @@ impl Books<'_> {
         meta::set(self.db, TAGS_REVISION, &next.to_be_bytes())
     }
 
-    /// The accounts of these tags: of the whole installation, and of the organization.
+    /// The accounts of these tags: of the whole installation, and within these scopes, of which an empty one is none.
     pub(super) fn tag_accounts<'t>(
         &mut self,
-        organization: &str,
+        within: [&str; 2],
         tags: impl Iterator<Item = &'t Tag>,
     ) -> sql::Result<Vec<i64>> {
         let known = match &mut self.memory.tags {
@@ -92,9 +92,9 @@ impl Books<'_> {
         }
         let mut accounts = Vec::new();
         for tag in tags {
-            let of = |scope: &str| known.get(&(scope.to_owned(), tag.as_str().to_owned())).copied();
-            let scoped = if organization.is_empty() { None } else { of(organization) };
-            accounts.extend(of("").into_iter().chain(scoped));
+            let Some(of_tag) = known.get(tag.as_str()) else { continue };
+            let scopes = within.into_iter().filter(|scope| !scope.is_empty());
+            accounts.extend(std::iter::once("").chain(scopes).filter_map(|scope| of_tag.get(scope)));
         }
         Ok(accounts)
     }
@@ -131,11 +131,11 @@ impl Books<'_> {
     }
 }
 
-/// Tag accounts, by scope and tag, as they were at a revision.
+/// Tag accounts, by tag and scope, as they were at a revision.
 #[derive(Debug)]
 pub(super) struct TagAccounts {
     pub(super) revision: i64,
-    accounts: HashMap<(String, String), i64>,
+    accounts: HashMap<String, HashMap<String, i64>>,
 }
 
 /// The revision of the tag accounts, in `meta`: it changes whenever one is made, deleted or given back. Unset is 0.
@@ -146,6 +146,9 @@ fn load_tags(db: &dyn Sql) -> sql::Result<TagAccounts> {
     let revision = meta::number(db, TAGS_REVISION)?.unwrap_or(0);
     let rows =
         db.query("SELECT scope, id, account FROM account WHERE kind = 'tag' AND deleted_at IS NULL", &[])?;
-    let account = |row: &Row| Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), row.int(2)?));
-    Ok(TagAccounts { revision, accounts: rows.iter().map(account).collect::<sql::Result<_>>()? })
+    let mut accounts: HashMap<String, HashMap<String, i64>> = HashMap::new();
+    for row in &rows {
+        accounts.entry(row.text(1)?.to_owned()).or_default().insert(row.text(0)?.to_owned(), row.int(2)?);
+    }
+    Ok(TagAccounts { revision, accounts })
 }

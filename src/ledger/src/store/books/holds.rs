@@ -3,7 +3,7 @@
 use super::balance::NewBalance;
 use super::code::Failure;
 use super::journal::{Entry, Kind};
-use super::keys::{Key, former_home};
+use super::keys::{Key, former_home, tags_of_home};
 use super::limits::LimitNow;
 use super::locking::Needs;
 use super::memory::Books;
@@ -455,7 +455,8 @@ impl Books<'_> {
     /// The accounts that the binding tags of a hold have now.
     fn binding_tag_accounts(&mut self, hold: i64) -> Result<BTreeSet<i64>, Failure> {
         let rows = self.db.query(
-            "SELECT h.tags, h.binding_tags, o.id FROM hold h LEFT JOIN account o ON o.account = h.organization
+            "SELECT h.tags, h.binding_tags, o.id, k.id, k.managed_by, k.owner_scope
+             FROM hold h JOIN account k ON k.account = h.key LEFT JOIN account o ON o.account = h.organization
              WHERE h.hold = $1 AND h.tags IS NOT NULL",
             &values![hold],
         )?;
@@ -463,7 +464,8 @@ impl Books<'_> {
         let tags: Vec<Tag> = super::code::list("tags", row.text(0)?)?;
         let binding = usize::try_from(row.int(1)?).unwrap_or(0);
         let organization = row.maybe_text(2)?.unwrap_or_default();
-        Ok(self.tag_accounts(organization, tags.iter().take(binding))?.into_iter().collect())
+        let namespace = tags_of_home(row.text(3)?, row.text(4)?, row.text(5)?);
+        Ok(self.tag_accounts([organization, &namespace], tags.iter().take(binding))?.into_iter().collect())
     }
 
     /// Gives everything back: what is held, or what an expired hold was charged.

@@ -2,7 +2,8 @@
 
 use super::code::{corrupt, list, maybe_instant, money, parsed, thresholds, unsigned};
 use super::memory::Ground;
-use crate::owner_scope::{KUBERNETES, Namespace, OwnerScope};
+use crate::owner_scope::{ClusterNamespace, KUBERNETES, Namespace, OwnerScope};
+use crate::store::TagScope;
 use crate::store::sql::{self, Row, Sql, SqlError, SqlErrorKind, Value, values};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,12 +28,21 @@ pub(super) struct Key {
     pub(super) id: String,
     /// The id of its organization, within which tags are named; empty: none.
     pub(super) organization: String,
+    /// The scope of the tags of the namespace that has made it; empty: none has.
+    pub(super) namespace: String,
     /// How much each of its sessions may spend.
     pub(super) session_limit: Option<Nanodollars>,
     /// Tags that clients send bind, as pinned ones do.
     pub(super) client_tags_bind: bool,
     /// The namespace whose own resource has made it; `None`: somebody else has.
     pub(super) home: Option<Namespace>,
+}
+
+impl Key {
+    /// Within what there can be accounts of its tags beside those of the whole installation; empty: none.
+    pub(super) fn tag_scopes(&self) -> [&str; 2] {
+        [&self.organization, &self.namespace]
+    }
 }
 
 /// The rows that stand in a hold for its owners.
@@ -269,6 +279,7 @@ struct Level {
     session_limit: Option<Nanodollars>,
     client_tags_bind: bool,
     home: Option<Namespace>,
+    namespace: String,
     revision: i64,
 }
 
@@ -282,6 +293,7 @@ impl Level {
         Ok(Self {
             label: AccountLabel { kind, alias: alias.unwrap_or_default() },
             scope: row.text(10)?.to_owned(),
+            namespace: tags_of_home(&id, row.text(14)?, row.text(15)?),
             id,
             patterns: list("models", row.text(2)?)?,
             tags: list("tags", row.text(3)?)?,
@@ -300,8 +312,35 @@ impl Level {
 
 /// The namespace that has made a key, by who manages its account and for whom.
 fn home(managed_by: &str, owner_scope: &str) -> Option<Namespace> {
-    let scope = (managed_by == KUBERNETES).then(|| owner_scope.parse::<OwnerScope>().ok()).flatten();
-    scope.and_then(|scope| scope.of_key().cloned())
+    owner(managed_by, owner_scope)?.of_key().cloned()
+}
+
+/// The scope of the tags of the namespace that has made a key, by its id and who manages its account; empty: none has.
+pub(super) fn tags_of_home(id: &str, managed_by: &str, owner_scope: &str) -> String {
+    let home = owner(managed_by, owner_scope).and_then(|owner| owner.home_of_key(id));
+    home.map_or_else(String::new, |home| TagScope::Namespace(home).to_string())
+}
+
+fn owner(managed_by: &str, owner_scope: &str) -> Option<OwnerScope> {
+    (managed_by == KUBERNETES).then(|| owner_scope.parse().ok()).flatten()
+}
+
+/// The keys that resources of a namespace have made, also those that are deleted.
+pub(super) fn made_in(db: &dyn Sql, home: &ClusterNamespace) -> sql::Result<BTreeSet<i64>> {
+    let rows = db.query(
+        "SELECT account, id, managed_by, owner_scope FROM account
+         WHERE kind = 'key' AND managed_by = $1 AND owner_scope LIKE $2",
+        &values![KUBERNETES, &format!("VirtualKey {}/%", home.namespace())],
+    )?;
+    // Which cluster has made it, the pattern does not tell.
+    let scope = TagScope::Namespace(home.clone()).to_string();
+    let mut keys = BTreeSet::new();
+    for row in &rows {
+        if tags_of_home(row.text(1)?, row.text(2)?, row.text(3)?) == scope {
+            keys.insert(row.int(0)?);
+        }
+    }
+    Ok(keys)
 }
 
 /// The namespace that has made a key which may not be in force any more: what is open of it still ends.
@@ -423,6 +462,7 @@ struct Draft {
     session_limit: Option<Nanodollars>,
     client_tags_bind: bool,
     organization: String,
+    namespace: String,
     id: String,
     home: Option<Namespace>,
 }
@@ -445,6 +485,7 @@ impl Draft {
             session_limit: None,
             client_tags_bind: false,
             organization: String::new(),
+            namespace: String::new(),
             id: String::new(),
             home: None,
         }
@@ -469,6 +510,7 @@ impl Draft {
             AccountKind::Organization => self.organization = level.id.clone(),
             AccountKind::Key => {
                 self.id = level.id.clone();
+                self.namespace = level.namespace.clone();
                 self.home = level.home.clone();
             }
             _ => {}
@@ -487,6 +529,7 @@ impl Draft {
             owners,
             id: self.id,
             organization: self.organization,
+            namespace: self.namespace,
             session_limit: self.session_limit,
             client_tags_bind: self.client_tags_bind,
             home: self.home,

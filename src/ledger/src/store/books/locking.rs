@@ -91,7 +91,7 @@ impl Books<'_> {
             accounts.extend(key.accounts.iter().map(|(account, _)| *account));
             // Whether a tag binds is decided later: a lock too many does no harm.
             let tags = key.policy.tags.iter().chain(&needs.tags);
-            accounts.extend(self.tag_accounts(&key.organization, tags)?);
+            accounts.extend(self.tag_accounts(key.tag_scopes(), tags)?);
         }
         Ok(())
     }

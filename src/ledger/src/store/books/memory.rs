@@ -75,7 +75,7 @@ pub(super) struct Memory {
     session_accounts: HashMap<i64, Arc<Charged>>,
     /// Until when nothing expires, because the database was away: settles that waited for it come first.
     pub(super) grace_until: Timestamp,
-    /// Tag accounts, by scope and tag: few, because only admins make them.
+    /// Tag accounts, by tag and scope: few, because only admins make them.
     pub(super) tags: Option<TagAccounts>,
     /// Session accounts, by key account and session.
     pub(super) sessions: HashMap<(i64, String), i64>,

@@ -3,17 +3,22 @@
 use super::balance::NewBalance;
 use super::code::{Failure, money, pack_ids, parsed, unpack_ids};
 use super::journal::{Entry, Kind, OUT_OF_RANGE};
-use super::keys::Count;
+use super::keys::{self, Count};
 use super::memory::Books;
 use super::spent;
-use super::sums::{Parts, Span};
-use crate::store::StoreError;
+use super::sums::{HOUR_MS, Parts, Span};
 use crate::store::sql::{self, Row, Value, values};
+use crate::store::{StoreError, TagScope};
+use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{Period, Window};
+
+/// Holds, and the sums of them by the hour: a table, and its column of the moment.
+const HOLDS: (&str, &str) = ("hold", "created_at");
+const HOURS: (&str, &str) = ("rollup", "hour");
 
 /// Which holds charge an account.
 enum Payer {
@@ -21,6 +26,8 @@ enum Payer {
     Column(&'static str, i64),
     /// Those with this binding tag, in this organization where one is given.
     Tag(Tag, Option<i64>),
+    /// Those with this binding tag, of these keys: the ones of a namespace.
+    TagOfKeys(Tag, BTreeSet<i64>),
     /// None that one could tell.
     Nobody,
 }
@@ -149,12 +156,13 @@ impl Books<'_> {
             AccountKind::Key => Payer::Column("key", account),
             AccountKind::Tag => {
                 let tag = parsed("tag", row.text(2)?)?;
-                match row.text(1)? {
-                    "" => Payer::Tag(tag, None),
-                    scope => match self.organization_row(scope)? {
+                match TagScope::from(row.text(1)?) {
+                    TagScope::Installation => Payer::Tag(tag, None),
+                    TagScope::Organization(id) => match self.organization_row(&id)? {
                         Some(organization) => Payer::Tag(tag, Some(organization)),
                         None => Payer::Nobody,
                     },
+                    TagScope::Namespace(home) => Payer::TagOfKeys(tag, keys::made_in(self.db, &home)?),
                 }
             }
             // A session counts from its first request on.
@@ -170,7 +178,7 @@ impl Books<'_> {
         rows.first().map(|row| row.int(0)).transpose()
     }
 
-    /// Sums the holds made in a span: from the sums of quarter hours where there are some, else one by one.
+    /// Sums the holds made in a span: from the payer's sums where there are some, else one by one.
     fn past(
         &mut self,
         payer: &Payer,
@@ -181,15 +189,24 @@ impl Books<'_> {
         self.send()?;
         let (start, end) = (start.unix_ms(), end.map_or(i64::MAX, Timestamp::unix_ms));
         // What is in the sums stays so until this transaction ends.
-        self.rolled_until(false)?;
-        let (start, end) = spent::divisible(self.db, (start, end))?;
-        let parts = Parts::of((start, end), spent::QUARTER_MS, spent::spent_until(self.db)?);
+        let rolled_until = self.rolled_until(false)?;
+        let (step_ms, summed_until) = match payer {
+            Payer::TagOfKeys(..) => (HOUR_MS, rolled_until),
+            _ => (spent::QUARTER_MS, spent::spent_until(self.db)?),
+        };
+        let (start, end) = spent::divisible(self.db, (start, end), step_ms)?;
+        let parts = Parts::of((start, end), step_ms, summed_until);
         let mut past = Past::default();
         for span in parts.single {
-            self.add_past(&mut past, payer, model, span)?;
+            self.add_past(&mut past, payer, model, HOLDS, span)?;
         }
-        if let (Some(span), Some(payer)) = (parts.summed, payer.in_sums()) {
-            past.post(Nanodollars::new(spent::between(self.db, &payer, model, span)?))?;
+        match (parts.summed, payer.in_sums()) {
+            (Some(span), Some(payer)) => {
+                past.post(Nanodollars::new(spent::between(self.db, &payer, model, span)?))?;
+            }
+            // By quarters nobody sums what a key spent under a tag; by hours the reports do.
+            (Some(span), None) => self.add_past(&mut past, payer, model, HOURS, span)?,
+            (None, _) => {}
         }
         for statement in [
             "SELECT hold, balances, amount, tags, binding_tags, organization, model, key, team, \"user\" FROM hold
@@ -208,16 +225,25 @@ impl Books<'_> {
         Ok(past)
     }
 
-    fn add_past(&self, past: &mut Past, payer: &Payer, model: &str, span: Span) -> Result<(), Failure> {
-        let mut statement = String::from(
-            "SELECT tags, binding_tags, CAST(sum(posted) AS BIGINT) FROM hold WHERE created_at >= $1 AND created_at < $2",
-        );
-        let mut params = vec![Value::Int(span.0), Value::Int(span.1)];
-        let (column, row) = match payer {
-            Payer::Column(column, row) => (*column, Some(*row)),
-            Payer::Tag(_, organization) => ("organization", *organization),
+    /// Adds the rows of a table that lie in a span.
+    fn add_past(
+        &self,
+        past: &mut Past,
+        payer: &Payer,
+        model: &str,
+        (table, moment): (&str, &str),
+        span: Span,
+    ) -> Result<(), Failure> {
+        let (column, row, names) = match payer {
+            Payer::Column(column, row) => (*column, Some(*row), "tags, binding_tags"),
+            Payer::Tag(_, organization) => ("organization", *organization, "tags, binding_tags"),
+            Payer::TagOfKeys(..) => ("key", None, "tags, binding_tags, key"),
             Payer::Nobody => return Ok(()),
         };
+        let mut statement = format!(
+            "SELECT CAST(sum(posted) AS BIGINT), {names} FROM {table} WHERE {moment} >= $1 AND {moment} < $2"
+        );
+        let mut params = vec![Value::Int(span.0), Value::Int(span.1)];
         if let Some(row) = row {
             params.push(Value::Int(row));
             statement.push_str(&format!(r#" AND "{column}" = ${}"#, params.len()));
@@ -226,14 +252,15 @@ impl Books<'_> {
             params.push(Value::Text(model));
             statement.push_str(&format!(" AND model = ${}", params.len()));
         }
-        statement.push_str(" GROUP BY tags, binding_tags");
+        statement.push_str(&format!(" GROUP BY {names}"));
         for row in self.db.query(&statement, &params)? {
-            let binds = match payer {
-                Payer::Tag(tag, _) => binds(&row, 0, 1, tag)?,
+            let pays = match payer {
+                Payer::Tag(tag, _) => binds(&row, 1, 2, tag)?,
+                Payer::TagOfKeys(tag, keys) => keys.contains(&row.int(3)?) && binds(&row, 1, 2, tag)?,
                 _ => true,
             };
-            if binds {
-                past.post(money(&row, 2)?)?;
+            if pays {
+                past.post(money(&row, 0)?)?;
             }
         }
         Ok(())
@@ -260,7 +287,7 @@ impl Payer {
         match self {
             Self::Column(_, account) => Some(spent::Payer::account(*account)),
             Self::Tag(tag, organization) => Some(spent::Payer::tag(tag, *organization)),
-            Self::Nobody => None,
+            Self::TagOfKeys(..) | Self::Nobody => None,
         }
     }
 
@@ -278,6 +305,9 @@ impl Payer {
                     None => true,
                 };
                 Ok(inside && binds(row, 3, 4, tag)?)
+            }
+            Self::TagOfKeys(tag, keys) => {
+                Ok(row.maybe_int(7)?.is_some_and(|key| keys.contains(&key)) && binds(row, 3, 4, tag)?)
             }
             Self::Nobody => Ok(false),
         }

@@ -8,7 +8,7 @@ use super::memory::Ground;
 use crate::store::sql::{self, Row, Sql, Value, values};
 use crate::store::{
     AccountFilter, AccountRecord, AccountRef, AccountSpec, Credential, LimitRecord, LimitSpec, Owners, Page,
-    RateSpec,
+    RateSpec, TagScope,
 };
 use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::money::Nanodollars;
@@ -22,9 +22,8 @@ pub(super) fn find(db: &dyn Sql, account: &AccountRef, now: Timestamp) -> sql::R
         "SELECT account FROM account WHERE kind = $1 AND scope = $2 AND id = $3 AND deleted_at IS NULL";
     let rows = match account {
         AccountRef::Id(kind, id) => db.query(named, &values![kind.as_str(), "", id])?,
-        AccountRef::Tag { organization, tag } => {
-            let scope = organization.as_deref().unwrap_or_default();
-            db.query(named, &values![AccountKind::Tag.as_str(), scope, tag])?
+        AccountRef::Tag { scope, tag } => {
+            db.query(named, &values![AccountKind::Tag.as_str(), &scope.to_string(), tag])?
         }
         AccountRef::Key(digest) => db.query(
             "SELECT c.account FROM credential c JOIN account a ON a.account = c.account
@@ -49,7 +48,7 @@ pub(super) fn record(
     let rows = db.query(
         r#"SELECT a.kind, a.id, a.alias, o.id, t.id, u.id, a.models, a.tags, a.budget_duration, a.blocked,
              a.expires_at, a.session_limit, a.client_tags_bind, a.metadata, a.created_by, a.created_at, a.updated_at,
-             a.forbidden, a.required_tags
+             a.forbidden, a.required_tags, a.scope
          FROM account a
              LEFT JOIN account o ON o.account = a.organization
              LEFT JOIN account t ON t.account = a.team
@@ -110,9 +109,12 @@ fn read_account(row: &Row) -> sql::Result<AccountRecord> {
         client_tags_bind: row.flag(12)?,
         metadata: serde_json::from_str(row.text(13)?).map_err(|_| corrupt("metadata"))?,
     };
+    let kind = parsed("kind of account", row.text(0)?)?;
+    let scope = (kind == AccountKind::Tag).then(|| row.text(19)).transpose()?;
     Ok(AccountRecord {
-        kind: parsed("kind of account", row.text(0)?)?,
+        kind,
         id: row.text(1)?.to_owned(),
+        namespace: scope.and_then(|scope| TagScope::from(scope).into_namespace()),
         spec,
         credential: None,
         limits: Vec::new(),

@@ -134,16 +134,16 @@ pub(super) fn between(db: &dyn Sql, payer: &Payer, model: &str, span: Span) -> s
     Ok(rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten().unwrap_or(0))
 }
 
-/// A span as it can still be divided: where requests may have left, a quarter of an hour is whole, and counts in the window that
-/// begins in it. So nothing is counted twice or freed early.
-pub(super) fn divisible(db: &dyn Sql, (start, end): Span) -> sql::Result<Span> {
+/// A span as it can still be divided: where requests may have left, a step of the sums (a quarter of an hour, say) is whole, and counts
+/// in the window that begins in it. So nothing is counted twice or freed early.
+pub(super) fn divisible(db: &dyn Sql, (start, end): Span, step_ms: i64) -> sql::Result<Span> {
     let retired = meta::number(db, RETIRED_UNTIL)?.unwrap_or(i64::MIN);
-    Ok((bound(start, retired), bound(end, retired)))
+    Ok((bound(start, step_ms, retired), bound(end, step_ms, retired)))
 }
 
-fn bound(at: i64, retired_until: i64) -> i64 {
-    let quarter = at.saturating_sub(at.rem_euclid(QUARTER_MS));
-    if quarter < retired_until { quarter } else { at }
+fn bound(at: i64, step_ms: i64, retired_until: i64) -> i64 {
+    let whole = at.saturating_sub(at.rem_euclid(step_ms));
+    if whole < retired_until { whole } else { at }
 }
 
 impl Books<'_> {
