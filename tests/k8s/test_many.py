@@ -110,12 +110,13 @@ def listed(cluster: Cluster, kind: str, path: str) -> list[str]:
 
 def settled(cluster: Cluster, kind: str) -> list[str]:
     """Of every object, when nobody has written one for as long as a status may be late."""
-    before = versions(cluster, kind)
-    while True:
+    deadline, before = time.monotonic() + 300, versions(cluster, kind)
+    while time.monotonic() < deadline:
         time.sleep(10)
         if (now := versions(cluster, kind)) == before:
             return now
         before = now
+    raise AssertionError("statuses are written all the time")
 
 
 def wait_until_ready(cluster: Cluster, kind: str, count: int, since: float) -> float:

@@ -10,7 +10,7 @@ import sidecars
 import yaml
 from cluster import Cluster, Refused
 from installation import NAMESPACE, ROOT
-from resources import is_ready
+from resources import is_ready, spend
 
 IN_ORDER = True
 
@@ -92,7 +92,7 @@ def test_a_pod_with_a_sidecar_needs_nothing_of_it(cluster, images):
 
 
 def test_the_spend_shows_on_the_key_its_person_its_team_and_its_company(cluster, images):
-    spent = lambda thing: float(thing.get("status", {}).get("spend") or 0) > 0
+    spent = lambda thing: spend(thing) > 0
     wanted = [("virtualkeys", "alice", PEOPLE), ("users", "alice", NAMESPACE), ("teams", "payments", NAMESPACE)]
     for kind, name, namespace in [*wanted, ("organizations", "acme", NAMESPACE)]:
         cluster.watch(f"{kind}.tollgate.dev", name, spent, f"{kind} {name} has spent", namespace, patience=10)

@@ -172,7 +172,7 @@ def test_no_key_shows_where_it_must_not(cluster, tollgate):
 
 
 def test_an_uninstall_leaves_what_people_own(cluster, tollgate):
-    # Whoever installs it next in these tests has none.
+    # Whoever installs it next in these tests goes by the prices that Tollgate ships.
     cluster.kubectl("delete", "pricebooks", "--all", f"--namespace={NAMESPACE}")
     cluster.helm("uninstall", installation.RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=2m")
     assert cluster.find("deployments.apps", NAMESPACE) == []
