@@ -3,7 +3,9 @@
 import os
 import pathlib
 import secrets
+import shutil
 import subprocess
+import tempfile
 
 import agents
 import images
@@ -50,22 +52,24 @@ def start(cluster: Cluster, folder: pathlib.Path) -> dict[str, str]:
 
 def make(books: pathlib.Path, authority: trustme.CA, password: str) -> None:
     """A new cluster of databases, of the user that the pod runs as."""
-    os.chown(books.parent, USER, USER)
-    said = books.with_name("password")
-    said.write_text(password)
-    os.chown(said, USER, USER)
-    command = [programs() / "initdb", f"--pgdata={books}", "--username=tollgate", f"--pwfile={said}", "--auth=scram-sha-256"]
-    command += ["--locale=C", "--encoding=UTF8"]
-    subprocess.run(command, user=USER, group=USER, extra_groups=[], cwd=books.parent, check=True, capture_output=True)
-    said.unlink()
+    # initdb must not be root, and not be somebody without a name, as that user is.
+    with tempfile.TemporaryDirectory(prefix="tollgate-initdb-") as name:
+        made, said = pathlib.Path(name, "books"), pathlib.Path(name, "password")
+        said.write_text(password)
+        for path in (made.parent, said):
+            shutil.chown(path, "nobody")
+        command = [programs() / "initdb", f"--pgdata={made}", "--username=tollgate", f"--pwfile={said}", "--auth=scram-sha-256"]
+        command += ["--locale=C", "--encoding=UTF8"]
+        subprocess.run(command, user="nobody", extra_groups=[], cwd=name, check=True, capture_output=True)
+        shutil.copytree(made, books)
     pair = authority.issue_cert(HOST)
     (books / "server.crt").write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
     (books / "server.key").write_bytes(pair.private_key_pem.bytes())
-    for file in ("server.crt", "server.key"):
-        os.chown(books / file, USER, USER)
-        (books / file).chmod(0o600)
+    (books / "server.key").chmod(0o600)
     with (books / "pg_hba.conf").open("a") as rules:
         rules.write("hostssl all all all scram-sha-256\n")
+    for path in (books.parent, books, *books.rglob("*")):
+        os.chown(path, USER, USER)
 
 
 def claim(storage: str | None) -> dict:
