@@ -160,6 +160,13 @@ def test_rights_over_all_secrets_are_narrowed_by_an_admission_policy(helm):
     assert policy["spec"]["failurePolicy"] == "Fail"
     (condition,) = policy["spec"]["matchConditions"]
     assert '"system:serviceaccount:tollgate:tollgate-operator"' in condition["expression"]
+    # A token Secret, which Kubernetes fills with a token of whatever service account it names, is of neither type.
+    variables = {variable["name"]: variable["expression"] for variable in policy["spec"]["variables"]}
+    assert variables["isPlain"] == (
+        'object == null || (object.type in ["Opaque", "kubernetes.io/tls"] && namespaceObject.metadata.name != "kube-system")'
+    )
+    held = [validation["expression"] for validation in policy["spec"]["validations"]]
+    assert held == ["variables.wasOurs && variables.isOurs", "variables.isPlain"]
     (binding,) = [thing for thing in helm.template() if thing["kind"] == "ValidatingAdmissionPolicyBinding"]
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
 
