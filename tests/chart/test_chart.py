@@ -266,6 +266,16 @@ def test_behind_an_http_route_is_tls_too(helm, arguments, believed):
     }
 
 
+def test_sidecars_that_call_providers_believe_them_as_the_gateway_does(helm):
+    def told(*arguments):
+        page = one(helm.template(*arguments), "ConfigMap", "tollgate-sidecar")
+        return yaml.safe_load(page["data"]["sidecar.yaml"]).get("authorities")
+
+    direct, company = f"--values={CHART / 'ci' / 'sidecars.yaml'}", "--set=gateway.authorities.configMap=company-authorities"
+    assert told(direct) is None and told(company) is None
+    assert told(direct, company) == {"configMap": "company-authorities", "entry": "ca.crt"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "version"), [([], "v1alpha2"), (["--api-versions=gateway.networking.k8s.io/v1/TLSRoute"], "v1")]
 )

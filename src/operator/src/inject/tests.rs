@@ -14,6 +14,7 @@ directNamespaces: [ci]
 providers:
   anthropic: { secret: anthropic }
   openai: { secret: openai, entry: key, url: "https://openai.example.com" }
+authorities: { configMap: company-authorities, entry: all.pem }
 resources:
   requests: { cpu: 50m, memory: 96Mi }
   limits: { memory: 384Mi }
@@ -251,6 +252,30 @@ fn authorities_come_along_with_the_key_where_the_page_says_so() {
         let entries: Vec<_> =
             key["secret"]["items"].as_array().unwrap().iter().map(|item| &item["key"]).collect();
         assert_eq!(entries, expected.1, "{line}");
+    }
+}
+
+/// The file that the supervisor is told of is the one that is mounted, and only where providers are called.
+#[test]
+fn providers_are_believed_as_at_the_ingress() {
+    let place = "/run/tollgate/authorities";
+    for (mode, told, mounted) in
+        [("identity", Value::Null, None), ("direct", json!(format!("{place}/all.pem")), Some(place))]
+    {
+        let done =
+            injected(&with("/metadata/annotations", json!({ KEY: "alice", MODE: mode })), "ci").unwrap();
+        let page: Value =
+            serde_json::from_str(done["metadata"]["annotations"][SIDECAR].as_str().unwrap()).unwrap();
+        assert_eq!(page["authorities"], told, "{mode}");
+        let named = |list: &Value| {
+            list.as_array().unwrap().iter().find(|one| one["name"] == "tollgate-authorities").cloned()
+        };
+        let mount = named(&done["spec"]["initContainers"][1]["volumeMounts"]);
+        assert_eq!(mount.as_ref().map(|mount| mount["mountPath"].as_str().unwrap()), mounted, "{mode}");
+        let volume = named(&done["spec"]["volumes"]).map(|volume| volume["configMap"].clone());
+        let expected =
+            json!({ "name": "company-authorities", "items": [{ "key": "all.pem", "path": "all.pem" }] });
+        assert_eq!(volume, mounted.map(|_| expected), "{mode}");
     }
 }
 
