@@ -159,6 +159,41 @@ fn what_others_add_to_an_injected_pod_does_no_harm() {
     assert_eq!(injected(&pod, "payments").unwrap(), pod);
 }
 
+/// As a later webhook leaves a pod, before ours is asked again.
+#[test]
+fn a_container_that_came_after_the_sidecar_is_led_to_it_too() {
+    let mut pod = injected(&pod(), "payments").unwrap();
+    let with_late =
+        |pod: &mut Value, late: Value| pod["spec"]["containers"].as_array_mut().unwrap().push(late);
+    for container in pod["spec"]["initContainers"].as_array_mut().unwrap() {
+        container["imagePullPolicy"] = json!("Always");
+        container["resources"] = json!({ "limits": { "memory": "1Gi" } });
+    }
+    pod["spec"]["initContainers"].as_array_mut().unwrap().push(json!({ "name": "late-init" }));
+    pod["spec"]["containers"][0]["env"][0]["value"] = json!("https://elsewhere");
+    let mut bad = pod.clone();
+    with_late(&mut pod, json!({ "name": "late", "env": [{ "name": "OPENAI_API_KEY", "value": "own" }] }));
+    let done = injected(&pod, "payments").unwrap();
+    for container in
+        [&done["spec"]["initContainers"][2], &done["spec"]["containers"][0], &done["spec"]["containers"][1]]
+    {
+        let env = container["env"].as_array().unwrap();
+        let expected = good_environment();
+        assert_eq!(env.len(), 4, "{container}");
+        assert!(expected.as_array().unwrap().iter().all(|one| env.contains(one)), "{container}");
+    }
+    for untouched in ["/metadata", "/spec/volumes", "/spec/initContainers/0", "/spec/initContainers/1"] {
+        assert_eq!(done.pointer(untouched), pod.pointer(untouched), "{untouched}");
+    }
+    assert_eq!(injected(&done, "payments").unwrap(), done);
+    // It is judged like the others.
+    with_late(
+        &mut bad,
+        json!({ "name": "thief", "volumeMounts": [{ "name": "tollgate-key", "mountPath": "/key" }] }),
+    );
+    assert!(injected(&bad, "payments").is_err());
+}
+
 fn good_environment() -> Value {
     injected(&pod(), "payments").unwrap()["spec"]["containers"][0]["env"].clone()
 }
