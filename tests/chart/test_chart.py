@@ -374,6 +374,7 @@ def test_the_schema_knows_every_value_and_no_other():
         (["--set=gateway.tls.certManager.enabled=true"], "gateway.tls.secret"),
         (["--set=gateway.tls.certManager.enabled=true", "--set=gateway.tls.secret=x"], "gateway.tls.certManager.issuerRef.name"),
         (["--set=injection.failurePolicy=Perhaps"], "/injection/failurePolicy"),
+        (["--set=injection.reinvocationPolicy=Always"], "/injection/reinvocationPolicy"),
         (["--set=platformNamespaces={Platform}"], "/platformNamespaces"),
         (["--set=cluster=a/b"], "/cluster"),
         (["--set=images.pullPolicy=Sometimes"], "/images/pullPolicy"),
