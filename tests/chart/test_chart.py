@@ -160,6 +160,13 @@ def test_rights_over_all_secrets_are_narrowed_by_an_admission_policy(helm):
     assert policy["spec"]["failurePolicy"] == "Fail"
     (condition,) = policy["spec"]["matchConditions"]
     assert '"system:serviceaccount:tollgate:tollgate-operator"' in condition["expression"]
+    # A token Secret, which Kubernetes fills with a token of whatever service account it names, is of neither type.
+    variables = {variable["name"]: variable["expression"] for variable in policy["spec"]["variables"]}
+    assert variables["isPlain"] == (
+        'object == null || (object.type in ["Opaque", "kubernetes.io/tls"] && namespaceObject.metadata.name != "kube-system")'
+    )
+    held = [validation["expression"] for validation in policy["spec"]["validations"]]
+    assert held == ["variables.wasOurs && variables.isOurs", "variables.isPlain"]
     (binding,) = [thing for thing in helm.template() if thing["kind"] == "ValidatingAdmissionPolicyBinding"]
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
 
@@ -257,6 +264,16 @@ def test_behind_an_http_route_is_tls_too(helm, arguments, believed):
         "targetRefs": [{"group": "", "kind": "Service", "name": "tollgate-gateway"}],
         "validation": {"hostname": "tollgate.example.com", **believed},
     }
+
+
+def test_sidecars_that_call_providers_believe_them_as_the_gateway_does(helm):
+    def told(*arguments):
+        page = one(helm.template(*arguments), "ConfigMap", "tollgate-sidecar")
+        return yaml.safe_load(page["data"]["sidecar.yaml"]).get("authorities")
+
+    direct, company = f"--values={CHART / 'ci' / 'sidecars.yaml'}", "--set=gateway.authorities.configMap=company-authorities"
+    assert told(direct) is None and told(company) is None
+    assert told(direct, company) == {"configMap": "company-authorities", "entry": "ca.crt"}
 
 
 @pytest.mark.parametrize(
@@ -357,6 +374,7 @@ def test_the_schema_knows_every_value_and_no_other():
         (["--set=gateway.tls.certManager.enabled=true"], "gateway.tls.secret"),
         (["--set=gateway.tls.certManager.enabled=true", "--set=gateway.tls.secret=x"], "gateway.tls.certManager.issuerRef.name"),
         (["--set=injection.failurePolicy=Perhaps"], "/injection/failurePolicy"),
+        (["--set=injection.reinvocationPolicy=Always"], "/injection/reinvocationPolicy"),
         (["--set=platformNamespaces={Platform}"], "/platformNamespaces"),
         (["--set=cluster=a/b"], "/cluster"),
         (["--set=images.pullPolicy=Sometimes"], "/images/pullPolicy"),

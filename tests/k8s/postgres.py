@@ -24,14 +24,20 @@ def programs() -> pathlib.Path:
     return pathlib.Path(os.environ["TOLLGATE_POSTGRES_BIN"])
 
 
+def asked(what: str) -> pathlib.Path:
+    """Where the server looks for something."""
+    said = subprocess.run([programs() / "pg_config", what], capture_output=True, text=True, check=True).stdout
+    return pathlib.Path(said.strip())
+
+
 def image() -> images.Image:
     """The server alone: no shell, and what it reads at its start."""
-    server = programs() / "postgres"
-    said = subprocess.run([programs() / "pg_config", "--sharedir"], capture_output=True, text=True, check=True).stdout
-    shared = pathlib.Path(said.strip())
+    server, shared, modules = programs() / "postgres", asked("--sharedir"), asked("--pkglibdir")
     files: dict = {str(server): server}
     files |= {path: pathlib.Path(path).resolve() for path in images.libraries(server)}
-    read = [*(shared / "timezonesets").iterdir(), ZONES / "UTC", ZONES / "Etc" / "UTC"]
+    # Language and dictionary of its own; the compiler of queries is left out.
+    read = [modules / "plpgsql.so", modules / "dict_snowball.so"]
+    read += [*(shared / "timezonesets").iterdir(), ZONES / "UTC", ZONES / "Etc" / "UTC"]
     files |= {str(path): path.resolve() for path in read if path.exists()}
     return images.Image(IMAGE, [str(server)], files)
 

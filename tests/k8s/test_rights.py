@@ -123,8 +123,8 @@ def test_people_have_the_rights_of_their_role(rights, person, writes_keys, write
     assert not can("patch", "virtualkeys/status")
 
 
-def secret(name: str, **labels: str) -> str:
-    metadata = {"name": name, "namespace": "people", "labels": {f"tollgate.dev/{kind.replace('_', '-')}": value for kind, value in labels.items()}}
+def secret(name: str, namespace: str = "people", **labels: str) -> str:
+    metadata = {"name": name, "namespace": namespace, "labels": {f"tollgate.dev/{kind.replace('_', '-')}": value for kind, value in labels.items()}}
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"entry": "value"}})
 
 
@@ -148,3 +148,19 @@ def test_the_operator_writes_only_secrets_that_are_its_own(rights):
     rights.kubectl("delete", "secret", *own)
     # Everybody else is left alone.
     rights.kubectl("delete", "secret", "theirs", "certificate", "--namespace=people")
+
+
+def test_the_operator_writes_no_secret_that_kubernetes_fills_or_believes(rights):
+    def refused(what: str) -> None:
+        with pytest.raises(Refused, match="writes only Secrets of the types Opaque and kubernetes.io/tls, and none in kube-system"):
+            rights.kubectl("create", "--filename=-", AS_OPERATOR, "--dry-run=server", stdin=what)
+
+    # Kubernetes would write a token of that account into it, and the operator may read Secrets.
+    token = json.loads(secret("token", virtual_key=""))
+    token["type"] = "kubernetes.io/service-account-token"
+    token["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}
+    refused(json.dumps(token))
+    refused(secret("key", "kube-system", virtual_key=""))
+    certificate = json.loads(secret("certificate", secret=""))
+    certificate |= {"type": "kubernetes.io/tls", "stringData": {"tls.crt": "", "tls.key": ""}}
+    rights.kubectl("create", "--filename=-", AS_OPERATOR, "--dry-run=server", stdin=json.dumps(certificate))

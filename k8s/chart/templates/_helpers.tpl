@@ -184,6 +184,9 @@ directNamespaces: {{ toJson .Values.injection.directNamespaces }}
 {{- if .Values.injection.directNamespaces }}
 providers:
   {{- include "tollgate.providers" . | nindent 2 }}
+{{- if .Values.gateway.authorities.configMap }}
+authorities: {{ toJson .Values.gateway.authorities }}
+{{- end }}
 {{- end }}
 filter:
   {{- include "tollgate.filter" . | nindent 2 }}

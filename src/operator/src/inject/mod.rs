@@ -15,7 +15,7 @@ mod webhook;
 pub use documents::{DocumentError, inject_documents};
 pub use judge::{Ask, Mode, Refusal};
 pub use patch::inject;
-pub use settings::{Provider, Settings};
+pub use settings::{Authorities, Provider, Settings};
 pub use webhook::{routes, serve};
 
 /// On a pod that wants a sidecar: `"true"`.

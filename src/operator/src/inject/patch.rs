@@ -8,23 +8,42 @@ use json_patch::{AddOperation, Patch, PatchOperation, ReplaceOperation};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Value, json};
 
-/// What turns a pod, or a pod template, into one with a sidecar. Nothing, where it has that very sidecar already.
+/// What turns a pod, or a pod template, into one with a sidecar. Where it has that very sidecar already, only what it lacks.
 ///
 /// # Errors
 /// [`Refusal`].
 pub fn inject(pod: &Value, namespace: &str, settings: &Settings) -> Result<Patch, Refusal> {
-    if has_sidecar(pod, namespace, settings) {
-        return Ok(Patch(Vec::new()));
-    }
-    patch(pod, namespace, settings)
+    completion(pod, namespace, settings).map_or_else(|| patch(pod, namespace, settings), Ok)
 }
 
-/// Whether the pod has the very sidecar that it would get. Whatever the API server and others have added on its way does not matter: they
-/// fill in defaults, and mount tokens.
-fn has_sidecar(pod: &Value, namespace: &str, settings: &Settings) -> bool {
-    let Some(mut again) = without_sidecar(pod) else { return false };
-    let Ok(patch) = patch(&again, namespace, settings) else { return false };
-    json_patch::patch(&mut again, &patch).is_ok() && covers(pod, &again)
+/// What a pod lacks that has the very sidecar that it would get: the environment of containers that have come since. `None`: it has no
+/// such sidecar. Whatever the API server and others have added on its way does not matter: they fill in defaults, and mount tokens.
+fn completion(pod: &Value, namespace: &str, settings: &Settings) -> Option<Patch> {
+    let mut expected = without_sidecar(pod)?;
+    let whole_patch = patch(&expected, namespace, settings).ok()?;
+    json_patch::patch(&mut expected, &whole_patch).ok()?;
+    leave_to_the_cluster(&mut expected);
+    let mut edit = Edit { pod, operations: Vec::new() };
+    edit.environment();
+    let lacking = Patch(edit.operations);
+    let mut completed = pod.clone();
+    json_patch::patch(&mut completed, &lacking).ok()?;
+    covers(&completed, &expected).then_some(lacking)
+}
+
+/// How our images are pulled and how much our containers may use is also a cluster's to say, by plugins and webhooks that come after ours.
+/// What they run is not.
+fn leave_to_the_cluster(pod: &mut Value) {
+    let containers = pod.pointer_mut("/spec/initContainers").and_then(Value::as_array_mut);
+    let ours = containers.into_iter().flatten().filter(|container| is_ours(container));
+    for container in ours.filter_map(Value::as_object_mut) {
+        container.remove("imagePullPolicy");
+        container.remove("resources");
+    }
+}
+
+fn is_ours(one: &Value) -> bool {
+    one["name"].as_str().is_some_and(|name| name.starts_with(super::judge::PREFIX))
 }
 
 /// Whether everything that is expected is there; what has a name is found by it.
@@ -51,8 +70,6 @@ fn without_sidecar(pod: &Value) -> Option<Value> {
     }
     for list in ["/spec/initContainers", "/spec/volumes"] {
         if let Some(all) = bare.pointer_mut(list).and_then(Value::as_array_mut) {
-            let is_ours =
-                |one: &Value| one["name"].as_str().is_some_and(|name| name.starts_with(super::judge::PREFIX));
             all.retain(|one| !is_ours(one));
         }
     }
@@ -114,11 +131,12 @@ impl Edit<'_> {
         }
     }
 
-    /// Sets the environment of every container that there is. Before containers are put in front of them.
+    /// Sets the environment of every container that there is beside ours. Before containers are put in front of them.
     fn environment(&mut self) {
         let pod = self.pod;
         for list in ["initContainers", "containers"] {
-            for (index, container) in pod["spec"][list].as_array().into_iter().flatten().enumerate() {
+            let containers = pod["spec"][list].as_array().into_iter().flatten().enumerate();
+            for (index, container) in containers.filter(|(_, container)| !is_ours(container)) {
                 self.environment_of(list, &index.to_string(), &container["env"]);
             }
         }

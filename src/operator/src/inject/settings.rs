@@ -30,6 +30,9 @@ pub struct Settings {
     /// The providers, to sidecars that decide themselves.
     #[serde(default)]
     pub providers: BTreeMap<String, Provider>,
+    /// By whom providers are believed, to the same; `None`: by those of Envoy's image.
+    #[serde(default)]
+    pub authorities: Option<Authorities>,
     /// Settings of the filter that differ from their defaults.
     #[serde(default)]
     pub filter: Map<String, Value>,
@@ -49,6 +52,16 @@ pub struct Provider {
     pub entry: String,
     /// Another address than its own.
     pub url: Option<String>,
+}
+
+/// Certificate authorities, in a `ConfigMap` of the pod's namespace.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Authorities {
+    /// The `ConfigMap`.
+    pub config_map: String,
+    /// The entry in it.
+    pub entry: String,
 }
 
 fn if_not_present() -> String {

@@ -1,13 +1,15 @@
 //! What is added to a pod. It fits into a namespace with restricted Pod Security, and only the sidecar mounts what is secret.
 
 use super::judge::{Ask, METRICS_PORT, Mode, PORT};
-use super::settings::Settings;
+use super::settings::{Authorities, Settings};
 use crate::authority::SIDECAR_SECRET;
 use serde_json::{Map, Value, json};
 
 /// The entry of the key in its Secret, and of the authorities that the ingress is known by.
 const KEY_ENTRY: &str = "ANTHROPIC_API_KEY";
 const AUTHORITIES_ENTRY: &str = "ca.crt";
+/// The authorities that providers are known by.
+const AUTHORITIES: &str = "/run/tollgate/authorities";
 /// The authorities of Envoy's image.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Nobody in particular; the same as of every image of Tollgate.
@@ -36,6 +38,9 @@ pub(super) fn gateway_settings(ask: &Ask, settings: &Settings) -> String {
                 "ledger": { "address": settings.ledger, "tls": "/run/tollgate/ledger" },
                 "providers": providers(settings),
             });
+            if let Some(authorities) = &settings.authorities {
+                told["authorities"] = format!("{AUTHORITIES}/{}", authorities.entry).into();
+            }
             if !settings.filter.is_empty() {
                 told["filter"] = Value::Object(settings.filter.clone());
             }
@@ -88,6 +93,7 @@ fn sidecar(ask: &Ask, settings: &Settings) -> Value {
     ];
     if ask.mode == Mode::Direct {
         mounts.push(mount("tollgate-ledger", "/run/tollgate/ledger", true));
+        mounts.extend(settings.authorities.iter().map(|_| mount("tollgate-authorities", AUTHORITIES, true)));
         let each = settings.providers.keys();
         mounts.extend(
             each.map(|name| mount(&provider_volume(name), &format!("/run/tollgate/providers/{name}"), true)),
@@ -174,6 +180,10 @@ pub(super) fn volumes(ask: &Ask, settings: &Settings) -> Vec<Value> {
     ];
     if ask.mode == Mode::Direct {
         volumes.push(secret("tollgate-ledger", SIDECAR_SECRET, &[]));
+        volumes.extend(settings.authorities.iter().map(|Authorities { config_map, entry }| {
+            let source = json!({ "name": config_map, "items": [{ "key": entry, "path": entry }] });
+            json!({ "name": "tollgate-authorities", "configMap": source })
+        }));
         let each = settings.providers.iter();
         volumes.extend(
             each.map(|(name, provider)| secret(&provider_volume(name), &provider.secret, &[&provider.entry])),

@@ -14,6 +14,7 @@ directNamespaces: [ci]
 providers:
   anthropic: { secret: anthropic }
   openai: { secret: openai, entry: key, url: "https://openai.example.com" }
+authorities: { configMap: company-authorities, entry: all.pem }
 resources:
   requests: { cpu: 50m, memory: 96Mi }
   limits: { memory: 384Mi }
@@ -158,6 +159,41 @@ fn what_others_add_to_an_injected_pod_does_no_harm() {
     assert_eq!(injected(&pod, "payments").unwrap(), pod);
 }
 
+/// As a later webhook leaves a pod, before ours is asked again.
+#[test]
+fn a_container_that_came_after_the_sidecar_is_led_to_it_too() {
+    let mut pod = injected(&pod(), "payments").unwrap();
+    let with_late =
+        |pod: &mut Value, late: Value| pod["spec"]["containers"].as_array_mut().unwrap().push(late);
+    for container in pod["spec"]["initContainers"].as_array_mut().unwrap() {
+        container["imagePullPolicy"] = json!("Always");
+        container["resources"] = json!({ "limits": { "memory": "1Gi" } });
+    }
+    pod["spec"]["initContainers"].as_array_mut().unwrap().push(json!({ "name": "late-init" }));
+    pod["spec"]["containers"][0]["env"][0]["value"] = json!("https://elsewhere");
+    let mut bad = pod.clone();
+    with_late(&mut pod, json!({ "name": "late", "env": [{ "name": "OPENAI_API_KEY", "value": "own" }] }));
+    let done = injected(&pod, "payments").unwrap();
+    for container in
+        [&done["spec"]["initContainers"][2], &done["spec"]["containers"][0], &done["spec"]["containers"][1]]
+    {
+        let env = container["env"].as_array().unwrap();
+        let expected = good_environment();
+        assert_eq!(env.len(), 4, "{container}");
+        assert!(expected.as_array().unwrap().iter().all(|one| env.contains(one)), "{container}");
+    }
+    for untouched in ["/metadata", "/spec/volumes", "/spec/initContainers/0", "/spec/initContainers/1"] {
+        assert_eq!(done.pointer(untouched), pod.pointer(untouched), "{untouched}");
+    }
+    assert_eq!(injected(&done, "payments").unwrap(), done);
+    // It is judged like the others.
+    with_late(
+        &mut bad,
+        json!({ "name": "thief", "volumeMounts": [{ "name": "tollgate-key", "mountPath": "/key" }] }),
+    );
+    assert!(injected(&bad, "payments").is_err());
+}
+
 fn good_environment() -> Value {
     injected(&pod(), "payments").unwrap()["spec"]["containers"][0]["env"].clone()
 }
@@ -251,6 +287,30 @@ fn authorities_come_along_with_the_key_where_the_page_says_so() {
         let entries: Vec<_> =
             key["secret"]["items"].as_array().unwrap().iter().map(|item| &item["key"]).collect();
         assert_eq!(entries, expected.1, "{line}");
+    }
+}
+
+/// The file that the supervisor is told of is the one that is mounted, and only where providers are called.
+#[test]
+fn providers_are_believed_as_at_the_ingress() {
+    let place = "/run/tollgate/authorities";
+    for (mode, told, mounted) in
+        [("identity", Value::Null, None), ("direct", json!(format!("{place}/all.pem")), Some(place))]
+    {
+        let done =
+            injected(&with("/metadata/annotations", json!({ KEY: "alice", MODE: mode })), "ci").unwrap();
+        let page: Value =
+            serde_json::from_str(done["metadata"]["annotations"][SIDECAR].as_str().unwrap()).unwrap();
+        assert_eq!(page["authorities"], told, "{mode}");
+        let named = |list: &Value| {
+            list.as_array().unwrap().iter().find(|one| one["name"] == "tollgate-authorities").cloned()
+        };
+        let mount = named(&done["spec"]["initContainers"][1]["volumeMounts"]);
+        assert_eq!(mount.as_ref().map(|mount| mount["mountPath"].as_str().unwrap()), mounted, "{mode}");
+        let volume = named(&done["spec"]["volumes"]).map(|volume| volume["configMap"].clone());
+        let expected =
+            json!({ "name": "company-authorities", "items": [{ "key": "all.pem", "path": "all.pem" }] });
+        assert_eq!(volume, mounted.map(|_| expected), "{mode}");
     }
 }
 

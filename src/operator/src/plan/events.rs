@@ -1,7 +1,8 @@
 //! What a person would want to hear, once each.
 //!
 //! An event is the change of a status, so what was published can be told from the status that there is: after a restart nothing is said again.
-//! Should the status not have been written, the event comes again under the name that it had, and is the same one.
+//! The status is written after them, and only when each is published, or never will be, as in a namespace that ends. Until then the event
+//! comes again under the name that it had, and is the same one.
 
 use super::conditions::{EXHAUSTED, PROGRAMMED, REFUSED_BY_LEDGER, find};
 use super::statuses::turned_true;

@@ -33,6 +33,9 @@ const FIELD_MANAGER: &str = "tollgate-operator";
 const ACCOUNTS_MAX: usize = 50;
 /// Calls to the API server at once.
 const CALLS_MAX: usize = 16;
+/// What the API server answers, however often it is asked, where it does not take an object: because of a quota, a policy, a name, a
+/// namespace that ends, or somebody's webhook, of which many say 400.
+const NOT_TAKEN: [u16; 4] = [400, 403, 413, 422];
 
 /// Why an action was not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,19 @@ pub(super) enum Failure {
     /// The system has no random bytes.
     #[error("no random bytes: {0}")]
     Random(getrandom::Error),
+}
+
+impl Failure {
+    /// The API server would say the same however often it was asked.
+    fn is_for_good(&self) -> bool {
+        match self {
+            // That nothing is there is said of the namespace, by whoever makes things in it.
+            Self::Api(error) => {
+                matches!(&**error, kube::Error::Api(status) if status.code == 404 || NOT_TAKEN.contains(&status.code))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<BookError> for Failure {
@@ -147,12 +163,9 @@ impl Actor {
             }
             Action::DeleteSecret { secret, uid } => self.delete_secret(&secret, uid).await,
             Action::SetStatus { object, status, events } => {
-                let mut told = Ok(());
-                for event in events {
-                    told = told.and(self.publish(event).await);
-                }
-                // Also where an event is not taken, as in a namespace that ends: the status is the more important one.
-                self.set_status(&object, &status, effects).await.and(told)
+                let untaken = self.publish_all(events).await?;
+                self.set_status(&object, &status, effects).await?;
+                untaken.map_or(Ok(()), Err)
             }
         }
     }
@@ -432,6 +445,22 @@ impl Actor {
         Ok(())
     }
 
+    /// Publishes events, and gives why one of them never will be there, if so: the status is more important than that.
+    ///
+    /// # Errors
+    /// What may be better the next time. The next plan asks for the events again, if the status is not written before.
+    async fn publish_all(&self, events: Vec<Event>) -> Result<Option<Failure>, Failure> {
+        let mut untaken = None;
+        for event in events {
+            match self.publish(event).await {
+                Ok(()) => {}
+                Err(failure) if failure.is_for_good() => untaken = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(untaken)
+    }
+
     /// An event has a name of its own, so that one that is published again is already there.
     async fn publish(&self, event: Event) -> Result<(), Failure> {
         let namespace = &event.about.name.namespace;
@@ -491,7 +520,6 @@ fn refused(
     key: &str,
     effects: &mut Vec<Effect>,
 ) -> Result<bool, Failure> {
-    const FOR_GOOD: [u16; 4] = [400, 403, 413, 422];
     let error = match written {
         Ok(()) => return Ok(true),
         Err(Failure::Api(error)) => error,
@@ -499,7 +527,7 @@ fn refused(
     };
     let kube::Error::Api(mut status) = *error else { return Err((*error).into()) };
     status.message = without_key(&status.message, key);
-    if !FOR_GOOD.contains(&status.code) {
+    if !NOT_TAKEN.contains(&status.code) {
         return Err(kube::Error::Api(status).into());
     }
     tracing::warn!(%secret, said = status.message, "the API server does not take a Secret");
@@ -538,12 +566,89 @@ fn describe(action: &Action) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger::Pass;
     use super::*;
+    use crate::resources::BudgetStatus;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
 
     fn said(code: u16, message: &str) -> Result<(), Failure> {
         let status =
             kube::core::Status { code, message: message.to_owned(), ..kube::core::Status::default() };
         Err(kube::Error::Api(Box::new(status)).into())
+    }
+
+    /// An API server that answers whoever publishes an event by `code`, and which methods and paths it was asked by.
+    fn server(code: u16) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let heard = asked.clone();
+        let answer = move |request: Request<Body>| {
+            heard.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
+            let metadata =
+                json!({ "name": "alice", "namespace": "payments", "uid": "u-1", "resourceVersion": "2" });
+            let (code, body) = match *request.method() {
+                Method::POST if code == 201 => (201, json!({ "metadata": metadata, "eventTime": null })),
+                Method::POST => {
+                    let reason = if code == 409 { "AlreadyExists" } else { "" };
+                    (code, json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }))
+                }
+                _ => (
+                    200,
+                    json!({ "metadata": metadata, "spec": { "targetRef": { "kind": "Team", "name": "t" }, "limits": [] } }),
+                ),
+            };
+            let body = Body::from(body.to_string().into_bytes());
+            std::future::ready(Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()))
+        };
+        (Client::new(tower::service_fn(answer), "default"), asked)
+    }
+
+    /// A ledger that nobody calls.
+    fn no_ledger() -> Ledger {
+        let pass = Pass { certificate: vec![], key: vec![].into(), authorities: vec![] };
+        Ledger::new("https://ledger".to_owned(), tokio::sync::watch::channel(pass).1)
+    }
+
+    #[tokio::test]
+    async fn a_status_waits_for_its_events_unless_they_are_never_taken() {
+        let name = ObjectName::new("payments", "alice");
+        let object = ObjectRef { kind: Kind::Budget, name, uid: "u-1".to_owned() };
+        for (code, is_written, is_whole) in [
+            (201, true, true),
+            (409, true, true),
+            (400, true, false),
+            (403, true, false),
+            (404, true, false),
+            (422, true, false),
+            (429, false, false),
+            (500, false, false),
+            (503, false, false),
+        ] {
+            let event = |name: &str| Event {
+                name: name.to_owned(),
+                about: object.clone(),
+                event_type: EventType::Warning,
+                reason: "ThresholdCrossed",
+                note: String::new(),
+            };
+            let (client, asked) = server(code);
+            let actor = Actor::new(client, no_ledger(), "operator-0".to_owned());
+            let action = Action::SetStatus {
+                object: object.clone(),
+                status: Status::Budget(BudgetStatus::default()),
+                events: vec![event("one"), event("two")],
+            };
+            let [(effects, failure)] = &actor.carry_out(vec![action]).await[..] else { panic!("{code}") };
+            let asked = asked.lock().unwrap();
+            let events = "POST /apis/events.k8s.io/v1/namespaces/payments/events";
+            let status = "PATCH /apis/tollgate.dev/v1alpha1/namespaces/payments/budgets/alice/status";
+            let expected = if is_written { vec![events, events, status] } else { vec![events] };
+            assert_eq!(*asked, expected, "{code}");
+            assert_eq!(effects.len(), usize::from(is_written), "{code}");
+            assert_eq!(failure.is_none(), is_whole, "{code}: {failure:?}");
+        }
     }
 
     #[test]
