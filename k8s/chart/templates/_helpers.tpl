@@ -71,14 +71,28 @@ https://{{ get $services .Values.gateway.kind }}.svc{{ if ne $port 443 }}:{{ $po
 {{- end }}
 {{- end }}
 
+{{/*
+Values that a release may lack: `helm upgrade --reuse-values` takes all of them from the release before, which knew fewer. What is asked
+here is .Values.certificates.certManager and .Values.gateway.tls.authorities, with their defaults.
+*/}}
+{{- define "tollgate.certManager" -}}
+{{- $given := (.Values.certificates | default dict).certManager | default dict }}
+{{- mergeOverwrite (dict "enabled" false "issuerRef" (dict "name" "" "kind" "Issuer")) $given | toYaml }}
+{{- end }}
+
+{{- define "tollgate.clientAuthorities" -}}
+{{- mergeOverwrite (dict "configMap" "" "entry" "ca.crt") (.Values.gateway.tls.authorities | default dict) | toYaml }}
+{{- end }}
+
 {{/* By whom clients know the gateway: `own`, `public`, or a file in the operator's pod. */}}
 {{- define "tollgate.gatewayAuthorities" -}}
+{{- $authorities := include "tollgate.clientAuthorities" . | fromYaml }}
 {{- with .Values.gateway.tls }}
-{{- if and .authorities.configMap (not .secret) }}
+{{- if and $authorities.configMap (not .secret) }}
 {{- fail "gateway.tls.authorities: the operator's own certificate is known by the operator's own authority. Set gateway.tls.secret, or leave gateway.tls.authorities.configMap empty" }}
 {{- end }}
-{{- if .authorities.configMap -}}
-/run/tollgate/authorities/{{ .authorities.entry }}
+{{- if $authorities.configMap -}}
+/run/tollgate/authorities/{{ $authorities.entry }}
 {{- else -}}
 {{ ternary "public" "own" (ne .secret "") }}
 {{- end }}
