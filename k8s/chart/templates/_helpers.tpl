@@ -84,18 +84,26 @@ here is .Values.certificates.certManager and .Values.gateway.tls.authorities, wi
 {{- mergeOverwrite (dict "configMap" "" "entry" "ca.crt") (.Values.gateway.tls.authorities | default dict) | toYaml }}
 {{- end }}
 
-{{/* By whom clients know the gateway: `own`, `public`, or a file in the operator's pod. */}}
+{{/* Whether something else ends TLS at gateway.baseURL, so that its certificate is the one that clients see. `true`, or nothing. */}}
+{{- define "tollgate.endsInFront" -}}
+{{- with .Values.gateway }}
+{{- if and .baseURL (or .ingress.enabled (and .route.enabled (not .route.passthrough))) -}}
+true
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* By whom clients know what they see at gateway.baseURL: `own`, `public`, or a file in the operator's pod. */}}
 {{- define "tollgate.gatewayAuthorities" -}}
 {{- $authorities := include "tollgate.clientAuthorities" . | fromYaml }}
-{{- with .Values.gateway.tls }}
-{{- if and $authorities.configMap (not .secret) }}
-{{- fail "gateway.tls.authorities: the operator's own certificate is known by the operator's own authority. Set gateway.tls.secret, or leave gateway.tls.authorities.configMap empty" }}
+{{- $foreign := or .Values.gateway.tls.secret (include "tollgate.endsInFront" .) | empty | not }}
+{{- if and $authorities.configMap (not $foreign) }}
+{{- fail "gateway.tls.authorities: clients see the operator's own certificate, which is known by the operator's own authority. Set gateway.tls.secret, or gateway.baseURL to the address of gateway.ingress or gateway.route; or leave gateway.tls.authorities.configMap empty" }}
 {{- end }}
 {{- if $authorities.configMap -}}
 /run/tollgate/authorities/{{ $authorities.entry }}
 {{- else -}}
-{{ ternary "public" "own" (ne .secret "") }}
-{{- end }}
+{{ $foreign | ternary "public" "own" }}
 {{- end }}
 {{- end }}
 
@@ -190,8 +198,8 @@ podAntiAffinity:
 filterImage: {{ include "tollgate.image" (dict "root" . "name" "filter") }}
 envoyImage: {{ .Values.images.envoy }}
 imagePullPolicy: {{ .Values.images.pullPolicy }}
-{{- /* A certificate of somebody else's has the name that clients know. */}}
-ingress: {{ ternary (include "tollgate.baseURL" .) (include "tollgate.inside" .) (ne .Values.gateway.tls.secret "") }}
+{{- /* By the way of everybody else: what is said of the certificate is said of the one that is seen there. */}}
+ingress: {{ include "tollgate.baseURL" . }}
 authoritiesWithKey: {{ ne (include "tollgate.gatewayAuthorities" .) "public" }}
 ledger: {{ .Release.Name }}-ledger.{{ .Release.Namespace }}.svc:4001
 directNamespaces: {{ toJson .Values.injection.directNamespaces }}
