@@ -130,6 +130,8 @@ def test_clients_and_sidecars_are_told_by_whom_they_know_the_gateway(helm, argum
     in_a_file = told.startswith("/")
     assert mounts.get("authorities") == ("/run/tollgate/authorities" if in_a_file else None)
     assert configs.get("authorities") == ("company-authorities" if in_a_file else None)
+    # Without the ConfigMap budgets still count.
+    assert all(volume["configMap"].get("optional", False) is (volume["name"] == "authorities") for volume in pod.get("volumes", []))
 
 
 @pytest.mark.parametrize(

@@ -458,8 +458,7 @@ fn a_restart_changes_nothing_of_what_was_adopted() {
     cluster.restart_operator();
     cluster.settle();
     assert_eq!(format!("{:?}", cluster.ledger), before);
-    let wrote =
-        |action: &Action| matches!(action, Action::SetStatus { .. } | Action::Issue(_));
+    let wrote = |action: &Action| matches!(action, Action::SetStatus { .. } | Action::Issue(_));
     assert!(!cluster.carried_out.iter().any(wrote), "{:#?}", cluster.carried_out);
 }
 
