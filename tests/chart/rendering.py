@@ -27,13 +27,13 @@ class Helm:
     def run(self, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=60)
 
-    def template(self, *arguments: str) -> list[dict]:
+    def template(self, *arguments: str, release: str = "tollgate", namespace: str = "tollgate") -> list[dict]:
         """The objects of a release. Nobody changes them: they are the same for every test."""
-        return self._templates(arguments)
+        return self._templates(release, namespace, arguments)
 
     @functools.cache
-    def _templates(self, arguments: tuple[str, ...]) -> list[dict]:
-        result = self.run("template", "tollgate", str(CHART), "--namespace=tollgate", *arguments)
+    def _templates(self, release: str, namespace: str, arguments: tuple[str, ...]) -> list[dict]:
+        result = self.run("template", release, str(CHART), f"--namespace={namespace}", *arguments)
         assert result.returncode == 0, result.stderr
         return [document for document in yaml.safe_load_all(result.stdout) if document]
 

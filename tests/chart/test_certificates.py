@@ -11,11 +11,17 @@ from test_chart import one, pods
 VALUES = f"--values={CHART / 'ci' / 'cert-manager.yaml'}"
 # What the operator makes where it keeps the certificates; its own test writes it.
 LEAVES = ROOT / "src" / "operator" / "src" / "authority" / "golden" / "leaves.json"
+BASE_URL = "--set=gateway.baseURL=https://tollgate.example.com"
+# What ends TLS in front of the gateway, and what passes it through.
+INGRESS = [BASE_URL, "--set=gateway.ingress.enabled=true", "--set=gateway.ingress.host=tollgate.example.com"]
+PASSING = [BASE_URL, "--set=gateway.route.enabled=true", "--set=gateway.route.parentRefs[0].name=x", "--set=gateway.route.passthrough=true"]
+ROUTE = [*PASSING, "--set=gateway.route.passthrough=false", "--set=gateway.route.authorities.configMap=inside"]
+INSIDE = "https://tollgate-gateway.tollgate.svc"
 SECRET, CONFIG_MAP = "--set=gateway.tls.secret=company", "--set=gateway.tls.authorities.configMap=company-authorities"
 
 
-def certificates(helm, *arguments: str) -> list[dict]:
-    return [thing for thing in helm.template(*arguments) if thing["kind"] == "Certificate"]
+def certificates(helm, *arguments: str, **where: str) -> list[dict]:
+    return [thing for thing in helm.template(*arguments, **where) if thing["kind"] == "Certificate"]
 
 
 def operator(objects: list[dict]) -> tuple[dict[str, str], dict]:
@@ -30,9 +36,13 @@ def page(objects: list[dict]) -> dict:
 
 def test_cert_manager_is_asked_for_exactly_what_the_operator_would_make(helm):
     wanted = json.loads(LEAVES.read_text())
-    direct = [leaf["namespace"] for leaf in wanted if leaf["namespace"] != "tollgate"]
+    # Neither is called Tollgate: a mistake of one for the other is seen, and the name that every client of the ledger asks for.
+    release, namespace = "books", "platform"
+    assert "tollgate-ledger" in wanted[0]["dnsNames"]
+    direct = [leaf["namespace"] for leaf in wanted if leaf["namespace"] != namespace]
     assert len(direct) == 2
-    made = certificates(helm, VALUES, f"--set=injection.directNamespaces={{{','.join(direct)}}}")
+    chosen = f"--set=injection.directNamespaces={{{','.join(direct)}}}"
+    made = certificates(helm, VALUES, chosen, release=release, namespace=namespace)
     for leaf, certificate in zip(wanted, made, strict=True):
         assert certificate["metadata"]["name"] == leaf["secretName"]
         spec = {"namespace": certificate["metadata"]["namespace"], "dnsNames": [], "uris": [], **certificate["spec"]}
@@ -90,10 +100,23 @@ def test_who_keeps_no_certificates_has_no_right_to_replace_any(helm):
     ("arguments", "told", "comes_with_key"),
     [
         ([], "own", True),
+        ([BASE_URL], "own", True),
         ([SECRET], "public", False),
         ([SECRET, CONFIG_MAP], "/run/tollgate/authorities/ca.crt", True),
         ([SECRET, CONFIG_MAP, "--set=gateway.tls.authorities.entry=all.pem"], "/run/tollgate/authorities/all.pem", True),
         ([SECRET, CONFIG_MAP, "--set=injection.enabled=false"], "/run/tollgate/authorities/ca.crt", True),
+        # Clients see the Ingress's certificate, whatever the gateway shows to it.
+        (INGRESS, "public", False),
+        ([*INGRESS, SECRET], "public", False),
+        ([*INGRESS, CONFIG_MAP], "/run/tollgate/authorities/ca.crt", True),
+        ([*INGRESS, SECRET, CONFIG_MAP], "/run/tollgate/authorities/ca.crt", True),
+        (ROUTE, "public", False),
+        ([*ROUTE, CONFIG_MAP], "/run/tollgate/authorities/ca.crt", True),
+        # And the gateway's where TLS is passed through, or where they are sent to its Service all the same.
+        (PASSING, "own", True),
+        ([*PASSING, SECRET], "public", False),
+        ([*PASSING, SECRET, CONFIG_MAP], "/run/tollgate/authorities/ca.crt", True),
+        ([*INGRESS, "--set=gateway.baseURL="], "own", True),
     ],
 )
 def test_clients_and_sidecars_are_told_by_whom_they_know_the_gateway(helm, arguments, told, comes_with_key):
@@ -101,6 +124,9 @@ def test_clients_and_sidecars_are_told_by_whom_they_know_the_gateway(helm, argum
     words, pod = operator(objects)
     assert words["gateway-authorities"] == told
     assert page(objects)["authoritiesWithKey"] is comes_with_key
+    # A sidecar goes where that certificate is seen.
+    at = INSIDE if BASE_URL not in arguments or "--set=gateway.baseURL=" in arguments else "https://tollgate.example.com"
+    assert page(objects)["ingress"] == words["base-url"] == at
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0].get("volumeMounts", [])}
     configs = {volume["name"]: volume["configMap"]["name"] for volume in pod.get("volumes", [])}
     assert mounts.keys() == configs.keys()
@@ -108,12 +134,16 @@ def test_clients_and_sidecars_are_told_by_whom_they_know_the_gateway(helm, argum
     in_a_file = told.startswith("/")
     assert mounts.get("authorities") == ("/run/tollgate/authorities" if in_a_file else None)
     assert configs.get("authorities") == ("company-authorities" if in_a_file else None)
+    # Without the ConfigMap budgets still count.
+    assert all(volume["configMap"].get("optional", False) is (volume["name"] == "authorities") for volume in pod.get("volumes", []))
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
         ([CONFIG_MAP], "gateway.tls.secret"),
+        ([*PASSING, CONFIG_MAP], "gateway.tls.secret"),
+        ([*INGRESS, "--set=gateway.baseURL=", CONFIG_MAP], "gateway.baseURL"),
         (["--set=certificates.certManager.enabled=true"], "certificates.certManager.issuerRef.name"),
         ([VALUES, "--set=certificates.certManager.issuerRef.kind=Issuer"], "it must be a ClusterIssuer"),
         ([VALUES, "--set=certificates.certManager.issuerRef.kind=Somebody"], "/certificates/certManager/issuerRef/kind"),

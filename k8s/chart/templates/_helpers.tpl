@@ -71,17 +71,39 @@ https://{{ get $services .Values.gateway.kind }}.svc{{ if ne $port 443 }}:{{ $po
 {{- end }}
 {{- end }}
 
-{{/* By whom clients know the gateway: `own`, `public`, or a file in the operator's pod. */}}
+{{/*
+Values that a release may lack: `helm upgrade --reuse-values` takes all of them from the release before, which knew fewer. What is asked
+here is .Values.certificates.certManager and .Values.gateway.tls.authorities, with their defaults.
+*/}}
+{{- define "tollgate.certManager" -}}
+{{- $given := (.Values.certificates | default dict).certManager | default dict }}
+{{- mergeOverwrite (dict "enabled" false "issuerRef" (dict "name" "" "kind" "Issuer")) $given | toYaml }}
+{{- end }}
+
+{{- define "tollgate.clientAuthorities" -}}
+{{- mergeOverwrite (dict "configMap" "" "entry" "ca.crt") (.Values.gateway.tls.authorities | default dict) | toYaml }}
+{{- end }}
+
+{{/* Whether something else ends TLS at gateway.baseURL, so that its certificate is the one that clients see. `true`, or nothing. */}}
+{{- define "tollgate.endsInFront" -}}
+{{- with .Values.gateway }}
+{{- if and .baseURL (or .ingress.enabled (and .route.enabled (not .route.passthrough))) -}}
+true
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* By whom clients know what they see at gateway.baseURL: `own`, `public`, or a file in the operator's pod. */}}
 {{- define "tollgate.gatewayAuthorities" -}}
-{{- with .Values.gateway.tls }}
-{{- if and .authorities.configMap (not .secret) }}
-{{- fail "gateway.tls.authorities: the operator's own certificate is known by the operator's own authority. Set gateway.tls.secret, or leave gateway.tls.authorities.configMap empty" }}
+{{- $authorities := include "tollgate.clientAuthorities" . | fromYaml }}
+{{- $foreign := or .Values.gateway.tls.secret (include "tollgate.endsInFront" .) | empty | not }}
+{{- if and $authorities.configMap (not $foreign) }}
+{{- fail "gateway.tls.authorities: clients see the operator's own certificate, which is known by the operator's own authority. Set gateway.tls.secret, or gateway.baseURL to the address of gateway.ingress or gateway.route; or leave gateway.tls.authorities.configMap empty" }}
 {{- end }}
-{{- if .authorities.configMap -}}
-/run/tollgate/authorities/{{ .authorities.entry }}
+{{- if $authorities.configMap -}}
+/run/tollgate/authorities/{{ $authorities.entry }}
 {{- else -}}
-{{ ternary "public" "own" (ne .secret "") }}
-{{- end }}
+{{ $foreign | ternary "public" "own" }}
 {{- end }}
 {{- end }}
 
@@ -176,8 +198,8 @@ podAntiAffinity:
 filterImage: {{ include "tollgate.image" (dict "root" . "name" "filter") }}
 envoyImage: {{ .Values.images.envoy }}
 imagePullPolicy: {{ .Values.images.pullPolicy }}
-{{- /* A certificate of somebody else's has the name that clients know. */}}
-ingress: {{ ternary (include "tollgate.baseURL" .) (include "tollgate.inside" .) (ne .Values.gateway.tls.secret "") }}
+{{- /* By the way of everybody else: what is said of the certificate is said of the one that is seen there. */}}
+ingress: {{ include "tollgate.baseURL" . }}
 authoritiesWithKey: {{ ne (include "tollgate.gatewayAuthorities" .) "public" }}
 ledger: {{ .Release.Name }}-ledger.{{ .Release.Namespace }}.svc:4001
 directNamespaces: {{ toJson .Values.injection.directNamespaces }}

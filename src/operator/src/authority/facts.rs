@@ -28,7 +28,10 @@ pub(super) struct Facts {
 impl Facts {
     /// `None`: it is no certificate.
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, read) = X509Certificate::from_der(certificate).ok()?;
+        let (rest, read) = X509Certificate::from_der(certificate).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
         let name = read.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let mut facts = Self {
             name: name.unwrap_or_default().to_owned(),

@@ -105,6 +105,12 @@ impl Settings {
         operator && (own.webhook.pair.is_some() || !self.injects)
     }
 
+    /// Until the next look. A webhook's certificate that the keeper itself lacks is in a Secret of somebody else's, which is not soon gone.
+    const fn pause(&self, own: &Own) -> Duration {
+        let has_enough = if self.keeps { own.operator.pair.is_some() } else { self.is_whole(own) };
+        if has_enough { EVERY } else { RETRY }
+    }
+
     /// Every certificate that is wanted. Where somebody else keeps them, the chart asks for the same.
     pub fn leaves(&self) -> Vec<Leaf> {
         let service = |name: &str| {
@@ -146,12 +152,12 @@ pub async fn keep(
         }
         let wait = match keeper.own().await {
             Ok(read) => {
-                let whole = keeper.settings.is_whole(&read);
-                if !whole && !keeper.settings.keeps {
+                if !keeper.settings.keeps && !keeper.settings.is_whole(&read) {
                     tracing::warn!("the operator waits for certificates that somebody else keeps");
                 }
+                let pause = keeper.settings.pause(&read);
                 publish(&own, read);
-                if whole { EVERY } else { RETRY }
+                pause
             }
             Err(error) => {
                 tracing::warn!(%error, "the operator's own certificates were not read");
@@ -438,13 +444,22 @@ mod tests {
         assert!(!settings(false).is_whole(&trusting), "nobody to believe");
         let plain = Own { webhook: LeafSecret::default(), ..whole };
         assert!(!settings(false).is_whole(&plain));
-        assert!(Settings { injects: false, ..settings(false) }.is_whole(&plain));
+        // Of its own it makes what is missing; what it cannot make, is somebody else's, and stays so.
+        assert_eq!((settings(false).pause(&plain), settings(true).pause(&plain)), (RETRY, EVERY));
+        assert_eq!(
+            (settings(false).pause(&Own::default()), settings(true).pause(&Own::default())),
+            (RETRY, RETRY)
+        );
+        let without = Settings { injects: false, ..settings(false) };
+        assert_eq!((without.is_whole(&plain), without.pause(&plain)), (true, EVERY));
     }
 
     /// The chart asks cert-manager for these, and its test compares. After a change that is meant: `TOLLGATE_BLESS=1`.
     #[test]
     fn the_certificates_are_as_they_were_published() {
-        let (settings, usage) = (settings(true), |does: bool, usage| does.then_some(usage));
+        // Of two names, so that none can stand for the other.
+        let settings = Settings { release: "books".into(), namespace: "platform".into(), ..settings(true) };
+        let usage = |does: bool, usage| does.then_some(usage);
         let each = settings.leaves().into_iter().map(|leaf| {
             let Place { namespace, name } = settings.place(&leaf.part);
             let usages = [

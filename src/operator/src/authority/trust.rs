@@ -1,17 +1,26 @@
 //! By whom clients know the ingress: what stands in the Secrets of keys as `ca.crt`.
 
+use super::bundle::{BEGIN, END};
 use super::facts::Facts;
 use super::keep::Own;
+use crate::plan::CaBundle;
+use k8s_openapi::ByteString;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A kubelet takes a minute or more to bring a changed `ConfigMap`; this adds little.
 const READ_EVERY: Duration = Duration::from_secs(30);
+/// Not with each look, or the log is full of it.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Characters of a line of PEM.
+const LINE: usize = 64;
 
 /// Whose certificate the ingress shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,27 +71,35 @@ pub struct Authorities {
     trust: Trust,
     own: watch::Receiver<Option<Own>>,
     /// What was told last.
-    told: Option<Option<String>>,
-    /// What is the matter with the file; nothing is said twice.
-    unusable: Option<Unusable>,
+    told: CaBundle,
+    /// When it was said last that the file is no good.
+    warned: Option<Instant>,
 }
 
 impl Authorities {
     /// Nothing is known yet.
     pub const fn new(trust: Trust, own: watch::Receiver<Option<Own>>) -> Self {
-        Self { trust, own, told: None, unusable: None }
+        Self { trust, own, told: CaBundle::Unknown, warned: None }
     }
 
-    /// Waits until there is something new to tell: `None`, if clients need no telling.
+    /// What is known now, or was before, where there is nothing better.
+    pub async fn now(&mut self) -> CaBundle {
+        if let Some(known) = self.read().await {
+            self.told = known;
+        }
+        self.told.clone()
+    }
+
+    /// Waits until there is something new to tell.
     ///
     /// # Errors
     /// [`Gone`].
-    pub async fn next(&mut self) -> Result<Option<String>, Gone> {
+    pub async fn next(&mut self) -> Result<CaBundle, Gone> {
+        let before = self.told.clone();
         loop {
-            let known = self.read().await;
-            if let Some(known) = known.filter(|known| self.told.as_ref() != Some(known)) {
-                self.told = Some(known.clone());
-                return Ok(known);
+            let now = self.now().await;
+            if now != before {
+                return Ok(now);
             }
             match self.trust {
                 Trust::Own => self.own.changed().await.map_err(|_| Gone)?,
@@ -92,44 +109,56 @@ impl Authorities {
         }
     }
 
-    /// What is known now; `None`: nothing new.
-    async fn read(&mut self) -> Option<Option<String>> {
+    /// `None`: there is nothing good.
+    async fn read(&mut self) -> Option<CaBundle> {
         match &self.trust {
-            Trust::Public => Some(None),
+            Trust::Public => Some(CaBundle::None),
             Trust::Own => {
                 let own = self.own.borrow_and_update();
                 let authorities = own.as_ref().map(|own| own.operator.authorities.clone());
-                authorities.filter(|authorities| !authorities.is_empty()).map(Some)
+                authorities.filter(|authorities| !authorities.is_empty()).map(CaBundle::Known)
             }
             Trust::File(file) => {
-                let (file, read) = (file.clone(), read(file).await);
-                self.judge(&file, read).map(Some)
+                let file = file.clone();
+                let read = read(&file).await;
+                read.inspect_err(|why| self.warn(&file, why)).ok().map(CaBundle::Known)
             }
         }
     }
 
-    /// What is no good changes nothing, and is said once.
-    fn judge(&mut self, file: &Path, read: Result<String, Unusable>) -> Option<String> {
-        let unusable = read.as_ref().err().cloned();
-        if let Some(why) = unusable.as_ref().filter(|why| self.unusable.as_ref() != Some(*why)) {
-            tracing::warn!(file = %file.display(), %why, "the gateway's authorities are no good: those of before stay");
+    fn warn(&mut self, file: &Path, why: &Unusable) {
+        if self.warned.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return;
         }
-        self.unusable = unusable;
-        read.ok()
+        self.warned = Some(Instant::now());
+        let meanwhile = match self.told {
+            CaBundle::Unknown => "no Secret of a key is made until they are good",
+            CaBundle::None | CaBundle::Known(_) => "those of before stay",
+        };
+        tracing::warn!(file = %file.display(), %why, meanwhile, "the gateway's authorities are no good");
     }
 }
 
+/// The certificates in a file, and nothing else of it: it goes into Secrets that many can read.
 async fn read(file: &Path) -> Result<String, Unusable> {
-    let text = tokio::fs::read_to_string(file).await;
+    let text = tokio::fs::read(file).await;
     let text = text.map_err(|error| Unusable::Unreadable(error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let certificates = certificates.map_err(|_| Unusable::Malformed)?;
     if certificates.is_empty() {
         return Err(Unusable::Empty);
     }
     // A client would refuse the whole file for one of them.
     let readable = certificates.iter().all(|certificate| Facts::of(certificate).is_some());
-    readable.then_some(text).ok_or(Unusable::Malformed)
+    readable.then(|| certificates.iter().map(pem).collect()).ok_or(Unusable::Malformed)
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    // As JSON has bytes: in base64.
+    let encoded = json!(ByteString(certificate.to_vec()));
+    let encoded = encoded.as_str().unwrap_or_default().as_bytes();
+    let lines = encoded.chunks(LINE).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
+    format!("{BEGIN}\n{}{END}\n", lines.collect::<String>())
 }
 
 #[cfg(test)]
@@ -163,6 +192,7 @@ mod tests {
         let file = folder.path().join("ca.crt");
         let mut told = Authorities::new(Trust::File(file.clone()), nobody());
         let (one, other) = (authority(1_000_000), authority(2_000_000));
+        let key = Pair::authority(crate::clock::now()).unwrap().key().to_string();
         let malformed = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let table = [
             // Nothing is known before there is a good one.
@@ -170,6 +200,9 @@ mod tests {
             (Some(String::new()), None, Some(Unusable::Empty)),
             (Some(one.clone()), Some(one.clone()), None),
             (Some("something else".to_owned()), None, Some(Unusable::Empty)),
+            // A key that somebody has put there by mistake goes nowhere.
+            (Some(format!("a comment\n{key}{one}\n\n{other}{key}")), Some(format!("{one}{other}")), None),
+            (Some(key.clone()), None, Some(Unusable::Empty)),
             (Some(format!("{one}{malformed}")), None, Some(Unusable::Malformed)),
             (Some(one[..one.len() / 2].to_owned()), None, Some(Unusable::Malformed)),
             (Some(format!("{one}{other}")), Some(format!("{one}{other}")), None),
@@ -181,11 +214,26 @@ mod tests {
                 Some(text) => std::fs::write(&file, text).unwrap(),
                 None => drop(std::fs::remove_file(&file)),
             }
-            assert_eq!(told.read().await, expected.map(Some), "{text:?}");
+            let before = told.told.clone();
+            let expected = expected.map_or(before, CaBundle::Known);
+            assert_eq!(told.now().await, expected, "{text:?}");
             let kind = |why: &Option<Unusable>| why.as_ref().map(std::mem::discriminant);
-            assert_eq!(kind(&told.unusable), kind(&why), "{text:?}");
+            assert_eq!(kind(&read(&file).await.err()), kind(&why), "{text:?}");
         }
-        assert_eq!(told.next().await.unwrap(), Some(other));
+        std::fs::write(&file, &one).unwrap();
+        assert_eq!(told.next().await.unwrap(), CaBundle::Known(one));
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_file_is_said_once_a_minute() {
+        let mut told = Authorities::new(Trust::File("/nowhere/ca.crt".into()), nobody());
+        assert_eq!((told.now().await, told.warned.is_some()), (CaBundle::Unknown, true));
+        let first = told.warned;
+        told.now().await;
+        assert_eq!(told.warned, first);
+        told.warned = first.and_then(|at| at.checked_sub(WARN_EVERY));
+        told.now().await;
+        assert!(told.warned >= first);
     }
 
     #[tokio::test]
@@ -196,20 +244,20 @@ mod tests {
             Some(Own { operator, webhook: LeafSecret::default() })
         };
         let mut told = Authorities::new(Trust::Own, seen);
-        assert_eq!(told.read().await, None);
+        assert_eq!(told.now().await, CaBundle::Unknown);
         own.send_replace(shown(""));
-        assert_eq!(told.read().await, None, "somebody else may leave them out");
+        assert_eq!(told.now().await, CaBundle::Unknown, "somebody else may leave them out");
         own.send_replace(shown("one"));
-        assert_eq!(told.next().await.unwrap().as_deref(), Some("one"));
+        assert_eq!(told.next().await.unwrap(), CaBundle::Known("one".into()));
         own.send_replace(shown("one"));
         own.send_replace(shown("two"));
-        assert_eq!(told.next().await.unwrap().as_deref(), Some("two"));
+        assert_eq!(told.next().await.unwrap(), CaBundle::Known("two".into()));
         drop(own);
         told.next().await.unwrap_err();
     }
 
     #[tokio::test]
     async fn of_a_public_certificate_nobody_need_be_told() {
-        assert_eq!(Authorities::new(Trust::Public, nobody()).next().await.unwrap(), None);
+        assert_eq!(Authorities::new(Trust::Public, nobody()).next().await.unwrap(), CaBundle::None);
     }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tollgate_operator::authority::{self, Authorities, Own, Trust};
 use tollgate_operator::inject;
-use tollgate_operator::plan::Settings;
+use tollgate_operator::plan::{CaBundle, Settings};
 use tollgate_operator::runtime::{self, Gauges, Ledger, Operator, Pass};
 
 #[derive(Args)]
@@ -105,17 +105,16 @@ async fn operate(
     let mut stop = std::pin::pin!(stop);
     let mut authorities = Authorities::new(options.gateway_authorities.clone(), own.clone());
     let pass = |own: &Option<Own>| own.as_ref().and_then(Pass::of);
-    // No Secret of a key is made before it can be whole.
     let first = async {
         let first_pass = pass(&*own.wait_for(|own| pass(own).is_some()).await?);
-        Ok::<_, Failure>((first_pass.ok_or("the operator has no certificate")?, authorities.next().await?))
+        Ok::<_, Failure>(first_pass.ok_or("the operator has no certificate")?)
     };
-    let (first_pass, first_bundle) = tokio::select! {
+    let first_pass = tokio::select! {
         () = &mut stop => return Ok(()),
         first = first => first?,
     };
     let (passes, newest_pass) = watch::channel(first_pass);
-    let (bundles, newest_bundle) = watch::channel(first_bundle);
+    let (bundles, newest_bundle) = watch::channel(authorities.now().await);
     let follow_passes = async {
         while own.changed().await.is_ok() {
             let Some(pass) = pass(&own.borrow_and_update()) else { continue };
@@ -132,7 +131,7 @@ async fn operate(
         release_namespace: options.release_namespace.clone(),
         platform_namespaces: options.installation.platform_namespaces.iter().cloned().collect(),
         base_url: options.base_url.trim_end_matches('/').to_owned(),
-        ca_bundle: None,
+        ca_bundle: CaBundle::Unknown,
     };
     let ledger = Ledger::new(options.installation.ledger.clone(), newest_pass);
     let operator = Operator { client, ledger, settings, bundle: newest_bundle, instance, gauges };

@@ -13,6 +13,7 @@ pub(super) const READY: &str = "Ready";
 
 pub(super) const REFUSED_BY_LEDGER: &str = "RefusedByLedger";
 pub(super) const SECRET_REFUSED: &str = "SecretRefused";
+pub(super) const AUTHORITIES_UNKNOWN: &str = "AuthoritiesUnknown";
 pub(super) const LEDGER_UNAVAILABLE: &str = "LedgerUnavailable";
 
 /// What stands behind a condition.

@@ -4,11 +4,13 @@ use super::limits::span_seconds;
 use super::secret::{KeySecret, PreviousCredential, SecretContent};
 use super::time::{self, SECOND_MS, floor};
 use super::verdict::secret_name;
-use super::{Credential, ObjectName, Settings, Standing};
+use super::{CaBundle, Credential, ObjectName, Settings, Standing};
 use crate::resources::{ROTATE_ANNOTATION, SecretNames, VirtualKey};
 use std::collections::BTreeMap;
 use tollgate_domain::time::Timestamp;
 
+/// The entry of a Secret with the authorities by which clients know the place where requests go.
+const AUTHORITIES: &str = "ca.crt";
 /// For how long an old key works on, unless the key says.
 const OVERLAP_MS: i64 = 24 * 3_600 * SECOND_MS;
 /// The ledger takes 16 credentials; one place is for the key that is made next, and one for the present one.
@@ -241,15 +243,20 @@ fn beside_the_key(key: &VirtualKey, settings: &Settings) -> SecretContent {
         (name(names.anthropic_base_url, "ANTHROPIC_BASE_URL"), url.to_owned()),
         (name(names.openai_base_url, "OPENAI_BASE_URL"), format!("{url}/v1")),
     ]);
-    if let Some(ca) = settings.ca_bundle.as_ref().filter(|_| spec.url.is_none()) {
-        texts.insert("ca.crt".to_owned(), ca.clone());
+    let mut kept = Vec::new();
+    match &settings.ca_bundle {
+        // Another place has other authorities, and whoever named it knows them.
+        _ if spec.url.is_some() => {}
+        CaBundle::None => {}
+        CaBundle::Unknown => kept.push(AUTHORITIES.to_owned()),
+        CaBundle::Known(pem) => drop(texts.insert(AUTHORITIES.to_owned(), pem.clone())),
     }
     let mut key_entries = vec![
         name(names.anthropic_api_key, "ANTHROPIC_API_KEY"),
         name(names.openai_api_key, "OPENAI_API_KEY"),
     ];
     key_entries.dedup();
-    SecretContent { texts, key_entries, ..SecretContent::default() }
+    SecretContent { texts, key_entries, kept, ..SecretContent::default() }
 }
 
 /// The Secret that a key should have.

@@ -36,7 +36,7 @@ pub(crate) use money::{in_words, span};
 pub use secret::{KeySecret, PresentKey, PreviousCredential, SECRET_LABEL, SecretContent};
 pub use wire::{WireError, standing_from_wire};
 pub(crate) use wire::{name_from_wire, window_from_wire};
-pub use world::{ObjectName, SecretRefusal, Settings, World};
+pub use world::{CaBundle, ObjectName, SecretRefusal, Settings, World};
 
 use tollgate_domain::account::{AccountKind, AccountName};
 use tollgate_domain::time::Timestamp;

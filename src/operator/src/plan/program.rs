@@ -12,7 +12,7 @@ use super::ledger::{Applied, Outcome};
 use super::verdict::{Verdict, Verdicts, is_alive};
 use super::{
     Account, Action, Credential, IssueKey, KeySecret, Kind, Ledger, MANAGED_BY, ObjectName, ObjectRef,
-    Refusal, RefusalReason, Settings, Standing, World,
+    Refusal, RefusalReason, SecretRefusal, Settings, Standing, World,
 };
 use crate::resources::FINALIZER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -37,7 +37,7 @@ pub(super) struct Program {
     secrets: Vec<Action>,
     releases: Vec<Action>,
     states: BTreeMap<AccountName, State>,
-    refused_secrets: BTreeMap<AccountName, String>,
+    late_secrets: BTreeMap<AccountName, Late>,
     pub(super) wake_at: Option<Timestamp>,
 }
 
@@ -50,12 +50,31 @@ pub(super) enum State {
     Asked,
     /// The ledger does not want it.
     Refused(Refusal),
-    /// The API server does not take the Secret of its first key, so it has none.
-    WithoutSecret(String),
+    /// The Secret of its first key cannot be written, so it has none.
+    WithoutSecret(Late),
     /// It has limits that nobody has written down here, so it is left as it is; in a sentence.
     Opens(String),
     /// The ledger is away.
     Away,
+}
+
+/// Why the Secret of a key is not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The API server does not take it, and says why.
+    Refused(SecretRefusal),
+    /// It would be a new one, and by whom clients know the ingress is not known.
+    AuthoritiesUnknown,
+}
+
+impl Late {
+    /// When it is tried again, though nothing happens.
+    fn retry_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.retry_at),
+            Self::AuthoritiesUnknown => None,
+        }
+    }
 }
 
 impl Program {
@@ -65,8 +84,8 @@ impl Program {
     }
 
     /// Why the Secret of a key account is not as it should be.
-    pub(super) fn secret_refusal(&self, account: &AccountName) -> Option<&str> {
-        self.refused_secrets.get(account).map(String::as_str)
+    pub(super) fn late_secret(&self, account: &AccountName) -> Option<&Late> {
+        self.late_secrets.get(account)
     }
 
     /// In the order in which they are to be done.
@@ -290,16 +309,11 @@ impl<'a> Programmer<'a> {
             none_works: self.none_works(&subject.account),
         });
         let (step, due_at) = keys::step(key, secrets, adopted, self.settings, self.now);
-        let refusal = self
-            .world
-            .refused_secrets
-            .get(&wanted)
-            .filter(|_| !matches!(step, Step::Rest { .. } | Step::Keep));
-        if let Some(refusal) = refusal {
-            self.program.refused_secrets.insert(subject.account.clone(), refusal.said.clone());
-            if refusal.retry_at > self.now {
-                self.program.wake(Some(refusal.retry_at));
-                return self.wait_for_secret(subject, name, keys::held(secrets, self.now), &refusal.said);
+        if let Some(late) = self.late(&wanted, secrets, &step) {
+            self.program.late_secrets.insert(subject.account.clone(), late.clone());
+            if late.retry_at().is_none_or(|at| at > self.now) {
+                self.program.wake(late.retry_at());
+                return self.wait_for_secret(subject, name, keys::held(secrets, self.now), late);
             }
         }
         self.program.wake(due_at);
@@ -337,21 +351,43 @@ impl<'a> Programmer<'a> {
         }
     }
 
-    /// Nothing is written for a while. A key that somebody holds works on.
+    /// Why a Secret that is to be written is late.
+    fn late(&self, wanted: &ObjectName, secrets: Secrets<'_>, step: &Step) -> Option<Late> {
+        match step {
+            Step::Rest { .. } | Step::Keep => None,
+            Step::Issue { content, .. } if content.is_partial() && secrets.wanted.is_none() => {
+                Some(Late::AuthoritiesUnknown)
+            }
+            Step::Issue { .. } | Step::Rewrite { .. } => {
+                self.world.refused_secrets.get(wanted).cloned().map(Late::Refused)
+            }
+        }
+    }
+
+    /// Nothing is written for a while. A key that somebody holds works on, and so does one that the ledger alone knows: what is said of its
+    /// account counts all the same.
     fn wait_for_secret(
         &mut self,
         subject: &Subject<'_>,
         name: &ObjectName,
         held: Vec<Credential>,
-        said: &str,
+        late: Late,
     ) {
+        let held = if held.is_empty() { self.told_credentials(name) } else { held };
         let nobody_holds_one = held.is_empty();
         let Some(account) = self.desires.key(name, held) else { return };
         if !nobody_holds_one && self.may_be_programmed(subject, &account) {
             return self.want(account);
         }
         self.wanted.insert(account.name.clone(), account.owner_scope.clone());
-        self.program.states.insert(account.name, State::WithoutSecret(said.to_owned()));
+        self.program.states.insert(account.name, State::WithoutSecret(late));
+    }
+
+    /// The credentials of a key that the ledger has and that work.
+    fn told_credentials(&self, name: &ObjectName) -> Vec<Credential> {
+        let told = self.told(Kind::VirtualKey, name).filter(|told| !told.deleted);
+        let credentials = told.map(|told| told.credentials.clone()).unwrap_or_default();
+        credentials.into_iter().filter(|one| one.expires_at.is_none_or(|at| at > self.now)).collect()
     }
 
     /// How the account of an object stands, once it is the object's.

@@ -71,6 +71,8 @@ pub struct SecretContent {
     pub texts: BTreeMap<String, String>,
     /// Entries that hold the key.
     pub key_entries: Vec<String>,
+    /// Entries that stay as they are: nobody knows what they should hold.
+    pub kept: Vec<String>,
     /// When the key was made.
     pub issued_at: Timestamp,
     /// For which value of the annotation `tollgate.dev/rotate`.
@@ -131,11 +133,24 @@ impl KeySecret {
 }
 
 impl SecretContent {
-    /// The Secret with this key in it, under the control of `owner`.
-    pub fn secret(&self, name: &ObjectName, owner: &ObjectRef, key: &str) -> Secret {
+    /// Whether there can be such a Secret only in the place of one that is there.
+    pub fn is_partial(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// The Secret with this key in it, under the control of `owner`, in the place of the one that is `present`.
+    pub fn secret(
+        &self,
+        name: &ObjectName,
+        owner: &ObjectRef,
+        key: &str,
+        present: Option<&Secret>,
+    ) -> Secret {
         let texts = self.texts.iter().map(|(name, text)| (name.clone(), text.as_str()));
         let keys = self.key_entries.iter().map(|name| (name.clone(), key));
         let data = texts.chain(keys).map(|(name, text)| (name, ByteString(text.as_bytes().to_vec())));
+        let present = present.and_then(|present| present.data.as_ref());
+        let kept = self.kept.iter().filter_map(|name| Some((name.clone(), present?.get(name)?.clone())));
         let controller = OwnerReference {
             api_version: API_VERSION.to_owned(),
             kind: owner.kind.as_str().to_owned(),
@@ -154,7 +169,7 @@ impl SecretContent {
                 owner_references: Some(vec![controller]),
                 ..ObjectMeta::default()
             },
-            data: Some(data.collect()),
+            data: Some(data.chain(kept).collect()),
             type_: Some("Opaque".to_owned()),
             ..Secret::default()
         }
@@ -218,6 +233,7 @@ mod tests {
         SecretContent {
             texts: [("ANTHROPIC_BASE_URL".to_owned(), "http://tollgate".to_owned())].into(),
             key_entries: vec!["ANTHROPIC_API_KEY".into(), "OPENAI_API_KEY".into()],
+            kept: vec![],
             issued_at: Timestamp::new(1_796_083_200_000),
             rotated_for: Some("1".into()),
             previous: vec![PreviousCredential {
@@ -231,7 +247,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let key = Key::from_entropy([3; 32]);
-        let secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose());
+        let secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose(), None);
         let read = KeySecret::read(&secret);
         assert_eq!(read.owner_uid.as_deref(), Some("u1"));
         assert_eq!(read.key, Some(PresentKey { digest: key.digest(), name: key::masked(key.expose()) }));
@@ -246,7 +262,7 @@ mod tests {
     #[test]
     fn the_key_itself_is_nowhere_but_in_its_entries() {
         let key = Key::from_entropy([3; 32]);
-        let secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose());
+        let secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose(), None);
         let metadata = serde_json::to_string(&secret.metadata).unwrap();
         assert!(!metadata.contains(key.expose()));
         assert!(!format!("{:?}", KeySecret::read(&secret)).contains(key.expose()));
@@ -255,7 +271,7 @@ mod tests {
     #[test]
     fn what_somebody_else_writes_is_no_key() {
         let key = Key::from_entropy([3; 32]);
-        let mut secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose());
+        let mut secret = content().secret(&ObjectName::new("a", "alice"), &owner(), key.expose(), None);
         for value in secret.data.as_mut().unwrap().values_mut() {
             *value = ByteString(b"sk-weak".to_vec());
         }

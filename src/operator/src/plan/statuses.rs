@@ -6,15 +6,18 @@
 mod price_books;
 
 use super::conditions::{
-    Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER, SECRET_REFUSED, Word, find,
+    AUTHORITIES_UNKNOWN, Conditions, EXHAUSTED, LEDGER_UNAVAILABLE, PROGRAMMED, REFUSED_BY_LEDGER,
+    SECRET_REFUSED, Word, find,
 };
 use super::desired::{alerts, expiry};
 use super::identity::Identities;
 use super::money;
 use super::prices::Prices;
-use super::program::{Program, State, reference};
+use super::program::{Late, Program, State, reference};
 use super::verdict::{Verdict, Verdicts, is_alive};
-use super::{Action, KeySecret, Kind, ObjectName, Standing, Status, World, events, keys, limits, time};
+use super::{
+    Action, KeySecret, Kind, ObjectName, SecretRefusal, Standing, Status, World, events, keys, limits, time,
+};
 use crate::resources::{
     AccountStatus, Budget, BudgetStatus, Limit, LimitStatus, Mode, PreviousKey, TargetKind, VirtualKey,
     VirtualKeyStatus,
@@ -129,7 +132,7 @@ impl<'a> Statuses<'a> {
                 REFUSED_BY_LEDGER,
                 format!("The ledger refuses it: {}.", refusal.message),
             )),
-            (Some(State::WithoutSecret(said)), Reach::Synced) => Some(secret_refused(said)),
+            (Some(State::WithoutSecret(late)), Reach::Synced) => Some(late_secret(late)),
             (Some(State::Opens(why)), Reach::Synced) => {
                 Some(Word::new(false, "LimitsMissing", format!("{why}.")))
             }
@@ -197,7 +200,7 @@ impl<'a> Statuses<'a> {
         let told = (&before.spending, before.limits.as_slice());
         let (spending, limits) = money::now(told, standing, self.reach == Reach::Synced);
         let (expired, expires_at) = self.expiry(key);
-        let refused = self.program.secret_refusal(&account).map(secret_refused);
+        let late = self.program.late_secret(&account).map(late_secret);
         let secret_name = keys::wanted_secret(name, key);
         let secret = self.world.secrets.get(&secret_name).filter(|secret| secret.owner_uid == meta.uid);
         let present = secret.and_then(|secret| Some((secret, secret.key.as_ref()?)));
@@ -208,7 +211,7 @@ impl<'a> Statuses<'a> {
         let rotated_at = before.issued_at.clone().filter(|_| key.spec.adopt.is_some());
         let after = VirtualKeyStatus {
             observed_generation: meta.generation,
-            conditions: conditions.finish(refused.or(expired)),
+            conditions: conditions.finish(late.or(expired)),
             secret_name: present.map(|_| secret_name.name.clone()),
             key_name: present.map(|(_, key)| &key.name).or(held.map(|held| &held.name)).cloned(),
             issued_at: present.and_then(|(secret, _)| secret.issued_at).map(time::to_time).or(rotated_at),
@@ -321,10 +324,19 @@ impl<'a> Statuses<'a> {
     }
 }
 
-fn secret_refused(refusal: &str) -> Word {
-    let message =
-        format!("The API server does not take the Secret, and is asked again every minute: {refusal}");
-    Word::new(false, SECRET_REFUSED, message)
+fn late_secret(late: &Late) -> Word {
+    match late {
+        Late::Refused(SecretRefusal { said, .. }) => Word::new(
+            false,
+            SECRET_REFUSED,
+            format!("The API server does not take the Secret, and is asked again every minute: {said}"),
+        ),
+        Late::AuthoritiesUnknown => Word::new(
+            false,
+            AUTHORITIES_UNKNOWN,
+            "The Secret is made when the authorities are known by which clients know the gateway. The operator's log says what is wrong with them.",
+        ),
+    }
 }
 
 fn exhausted_key(standing: &Standing) -> Word {

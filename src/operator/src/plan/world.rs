@@ -81,8 +81,20 @@ pub struct Settings {
     pub platform_namespaces: BTreeSet<String>,
     /// Where requests go, unless a key says another place: without a path of any API.
     pub base_url: String,
-    /// The certificates by which a client knows that place, where it must be told.
-    pub ca_bundle: Option<String>,
+    /// By what a client knows that place.
+    pub ca_bundle: CaBundle,
+}
+
+/// The certificates of the authorities by which a client knows the place where requests go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CaBundle {
+    /// Clients know it anyway.
+    #[default]
+    None,
+    /// Clients must be told, and what is not known yet. No Secret is made without it; those that are there keep what they have.
+    Unknown,
+    /// These, as PEM.
+    Known(String),
 }
 
 impl Settings {

@@ -319,7 +319,8 @@ impl Actor {
     /// A new key. The ledger hears of it before anybody can read it, so no Secret ever holds a key that does not work yet; and not before
     /// it is known that the API server would take the Secret, or keys would follow each other that nobody gets to see.
     async fn issue(&self, issue: IssueKey, effects: &mut Vec<Effect>) -> Result<(), Failure> {
-        if !self.would_be_taken(&issue, effects).await? {
+        let present = self.kept_from(&issue).await?;
+        if !self.would_be_taken(&issue, present.as_ref(), effects).await? {
             return Ok(());
         }
         let key = random_key()?;
@@ -333,7 +334,7 @@ impl Actor {
         if effects.iter().any(|effect| matches!(effect, Effect::Answer(_, Err(_)))) {
             return Ok(());
         }
-        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
+        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose(), present.as_ref());
         let written = match issue.secret_uid {
             Some(uid) => self.write_secret(secret, uid, effects).await,
             None => self.create_secret(&issue.secret, secret, effects).await,
@@ -341,10 +342,23 @@ impl Actor {
         refused(written, &issue.secret, key.expose(), effects).map(|_| ())
     }
 
+    /// The Secret in whose place a new key comes, where entries of it stay.
+    async fn kept_from(&self, issue: &IssueKey) -> Result<Option<Secret>, Failure> {
+        if issue.secret_uid.is_none() || !issue.content.is_partial() {
+            return Ok(None);
+        }
+        Ok(self.secrets(&issue.secret.namespace).get_opt(&issue.secret.name).await?)
+    }
+
     /// Whether the API server would take the Secret of a new key. It is shown a key that nobody knows and that never works.
-    async fn would_be_taken(&self, issue: &IssueKey, effects: &mut Vec<Effect>) -> Result<bool, Failure> {
+    async fn would_be_taken(
+        &self,
+        issue: &IssueKey,
+        present: Option<&Secret>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, Failure> {
         let key = random_key()?;
-        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
+        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose(), present);
         match self.send_secret(secret, issue.secret_uid.clone(), true).await {
             Ok(_) => Ok(true),
             // Whose it is, is seen when it is written.
@@ -370,7 +384,7 @@ impl Actor {
             effects.push(Effect::Change(Change::Secrets(Seen::Is(Versioned::<()>::secret(present)))));
             return Ok(());
         };
-        let secret = content.secret(name, key, exposed);
+        let secret = content.secret(name, key, exposed, Some(&present));
         let written = self.write_secret(secret, present.uid().unwrap_or_default(), effects).await;
         refused(written, name, exposed, effects).map(|_| ())
     }

@@ -17,7 +17,7 @@ pub use ledger::{Away, Ledger, Pass};
 pub use list::{Books, Door, list};
 
 use crate::clock;
-use crate::plan::{self, ObjectName, Settings};
+use crate::plan::{self, CaBundle, ObjectName, Settings};
 use crate::resources::{Budget, Organization, PriceBook, Team, User, VirtualKey};
 use act::{Actor, Effect};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -56,8 +56,8 @@ pub struct Operator {
     pub ledger: Ledger,
     /// What the installation says.
     pub settings: Settings,
-    /// The authorities by which clients know the ingress, where they must be told; they change, rarely.
-    pub bundle: channel::Receiver<Option<String>>,
+    /// The authorities by which clients know the ingress; they change, rarely.
+    pub bundle: channel::Receiver<CaBundle>,
     /// This replica's name.
     pub instance: String,
     /// What is shown of it.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tollgate_domain::time::Timestamp;
 use tollgate_operator::plan::{
-    Account, Action, IssueKey, ObjectName, Settings, Status, World, plan, standing_from_wire,
+    Account, Action, CaBundle, IssueKey, ObjectName, Settings, Status, World, plan, standing_from_wire,
 };
 use tollgate_operator::resources::{Budget, FINALIZER, Organization, Team, User, VirtualKey};
 use tollgate_proto::v1;
@@ -42,7 +42,7 @@ impl Operator {
             release_namespace: "tollgate".into(),
             platform_namespaces: ["platform".to_owned()].into(),
             base_url: "http://tollgate".into(),
-            ca_bundle: None,
+            ca_bundle: CaBundle::None,
         };
         let mut world = World::default();
         for namespace in ["tollgate", "platform"] {

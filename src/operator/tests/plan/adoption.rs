@@ -7,7 +7,7 @@ use tollgate_domain::account::AccountName;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::window::{CalendarUnit, Window, Zone};
-use tollgate_operator::plan::{Account, Action, Credential, Kind, Limit};
+use tollgate_operator::plan::{Account, Action, CaBundle, Credential, Kind, Limit};
 use tollgate_operator::resources::ROTATE_ANNOTATION;
 
 pub(crate) const MONTH: Window = Window::Calendar(CalendarUnit::Months(1), Zone::UTC);
@@ -311,6 +311,23 @@ fn a_rotated_key_whose_secret_is_lost_gets_another_also_where_none_is_taken_for_
     cluster.no_secrets = None;
     cluster.pass(START.plus_ms(25 * HOUR_MS));
     assert_eq!(works(&cluster), [cluster.in_secret("tollgate/alice")].into(), "nothing that was lost");
+}
+
+#[test]
+fn an_adopted_key_whose_rotation_waits_for_authorities_works_on() {
+    let mut cluster = moved();
+    let held = works(&cluster);
+    cluster.settings.ca_bundle = CaBundle::Unknown;
+    cluster.apply(&KEY.replace("{adopt", "{blocked: true, adopt"));
+    cluster.annotate("tollgate/alice", ROTATE_ANNOTATION, "1");
+    cluster.settle();
+    assert_eq!(works(&cluster), held);
+    assert_eq!(cluster.ledger[&named(Key, "k-1")].account.blocked, Some(true));
+    assert_eq!(of_key(&cluster, "tollgate/alice", "Ready"), "False AuthoritiesUnknown");
+    cluster.settings.ca_bundle = CaBundle::Known("CA".into());
+    cluster.settle();
+    let new = cluster.in_secret("tollgate/alice");
+    assert_eq!(works(&cluster), held.into_iter().chain([new]).collect());
 }
 
 #[test]

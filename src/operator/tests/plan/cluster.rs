@@ -16,8 +16,9 @@ use tollgate_domain::price::{Overlay, PriceBook, SheetErrorKind, SheetFault};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 use tollgate_operator::plan::{
-    Account, Action, Credential, Event, IssueKey, KeySecret, Kind, LimitStanding, ObjectName, ObjectRef,
-    Plan, PriceFault, Refusal, RefusalReason, SecretRefusal, Settings, Standing, Status, World, plan,
+    Account, Action, CaBundle, Credential, Event, IssueKey, KeySecret, Kind, LimitStanding, ObjectName,
+    ObjectRef, Plan, PriceFault, Refusal, RefusalReason, SecretRefusal, Settings, Standing, Status, World,
+    plan,
 };
 use tollgate_operator::resources::{BudgetStatus, PriceBookStatus, VirtualKeyStatus};
 
@@ -90,7 +91,7 @@ impl Cluster {
             release_namespace: "tollgate".into(),
             platform_namespaces: ["platform".to_owned()].into(),
             base_url: "http://tollgate.tollgate".into(),
-            ca_bundle: None,
+            ca_bundle: CaBundle::None,
         };
         let mut world = World::default();
         world.ledger.sync();
@@ -292,7 +293,7 @@ impl Cluster {
                 let before = self.secrets.get(&secret).unwrap();
                 let text = KeySecret::expose(before, digest).unwrap().to_owned();
                 let uid = before.metadata.uid.clone();
-                let mut after = content.secret(&secret, &key, &text);
+                let mut after = content.secret(&secret, &key, &text, Some(before));
                 after.metadata.uid = uid;
                 self.world.secrets.insert(secret.clone(), KeySecret::read(&after));
                 self.world.refused_secrets.remove(&secret);
@@ -378,7 +379,8 @@ impl Cluster {
         {
             return;
         }
-        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose());
+        let present = self.secrets.get(&issue.secret);
+        let secret = issue.content.secret(&issue.secret, &issue.key, key.expose(), present);
         self.put_secret(&issue.secret, secret);
     }
 

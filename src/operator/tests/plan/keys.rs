@@ -5,7 +5,7 @@ use crate::scenarios::{KEY, PLATFORM, platform_with_key};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use std::collections::BTreeSet;
-use tollgate_operator::plan::{Action, Kind};
+use tollgate_operator::plan::{Action, CaBundle, Kind};
 use tollgate_operator::resources::ROTATE_ANNOTATION;
 
 fn with_spec(spec: &str) -> String {
@@ -35,7 +35,7 @@ fn the_secret_is_ready_for_env_from() {
 fn base_urls_and_names_are_changed_without_touching_the_key() {
     let mut cluster = platform_with_key();
     let digest = cluster.in_secret("payments/agent");
-    cluster.settings.ca_bundle = Some("CA".into());
+    cluster.settings.ca_bundle = CaBundle::Known("CA".into());
     cluster.settle();
     assert_eq!(text(&cluster.secrets[&name("payments/agent")], "ca.crt").as_deref(), Some("CA"));
     cluster.apply(&with_spec("secret: {url: 'https://llm.example.com', names: {anthropicApiKey: MY_KEY}}"));
@@ -145,6 +145,85 @@ fn the_present_key_works_on_while_the_api_server_refuses_the_next_one() {
     cluster.settle();
     assert_eq!(cluster.works("payments/agent"), [present, cluster.in_secret("payments/agent")].into());
     assert_eq!(condition(&cluster.key_status("payments/agent").conditions, "Ready"), "True Ready");
+}
+
+/// The operator has started, and the file that says by whom clients know the gateway is no good.
+#[test]
+fn while_authorities_are_unknown_no_secret_is_new_and_all_else_goes_on() {
+    let mut cluster = platform_with_key();
+    cluster.settings.ca_bundle = CaBundle::Known("CA".into());
+    cluster.settle();
+    let present = cluster.in_secret("payments/agent");
+    cluster.settings.ca_bundle = CaBundle::Unknown;
+    cluster.restart_operator();
+    cluster.apply(&KEY.replace("agent", "late"));
+    cluster.apply(&with_spec("blocked: true"));
+    cluster.settle();
+    // The one that is there is as it was, and says nothing of it.
+    assert_eq!(text(&cluster.secrets[&name("payments/agent")], "ca.crt").as_deref(), Some("CA"));
+    assert_eq!(condition(&cluster.key_status("payments/agent").conditions, "Ready"), "True Ready");
+    assert_eq!(cluster.key("payments/agent").blocked, Some(true));
+    // The new one waits, and it is not asked for again and again.
+    assert!(!cluster.secrets.contains_key(&name("payments/late")));
+    let status = cluster.key_status("payments/late");
+    assert_eq!(condition(&status.conditions, "Programmed"), "False AuthoritiesUnknown");
+    assert_eq!(condition(&status.conditions, "Ready"), "False AuthoritiesUnknown");
+    assert_eq!((cluster.asked, cluster.plan().wake_at), (1, None));
+    // A key of a place of its own needs none of these authorities.
+    let elsewhere =
+        format!("{}  secret: {{url: 'https://llm.example.com'}}\n", KEY.replace("agent", "elsewhere"));
+    cluster.apply(&elsewhere);
+    cluster.settle();
+    assert_eq!(condition(&cluster.key_status("payments/elsewhere").conditions, "Ready"), "True Ready");
+    // Whoever deletes a key is rid of it.
+    cluster.delete(Kind::VirtualKey, "payments/elsewhere");
+    cluster.settle();
+    assert!(cluster.works("payments/elsewhere").is_empty());
+
+    cluster.settings.ca_bundle = CaBundle::Known("other".into());
+    cluster.settle();
+    for secret in ["payments/agent", "payments/late"] {
+        assert_eq!(text(&cluster.secrets[&name(secret)], "ca.crt").as_deref(), Some("other"));
+        assert_eq!(condition(&cluster.key_status(secret).conditions, "Ready"), "True Ready");
+    }
+    assert_eq!(cluster.in_secret("payments/agent"), present);
+}
+
+#[test]
+fn while_authorities_are_unknown_a_secret_that_is_written_anew_keeps_its_own() {
+    let mut cluster = platform_with_key();
+    cluster.settings.ca_bundle = CaBundle::Known("CA".into());
+    cluster.settle();
+    let first = cluster.in_secret("payments/agent");
+    cluster.settings.ca_bundle = CaBundle::Unknown;
+    cluster.annotate("payments/agent", ROTATE_ANNOTATION, "leaked");
+    cluster.settle();
+    let ca = |cluster: &Cluster| text(&cluster.secrets[&name("payments/agent")], "ca.crt");
+    assert_ne!(cluster.in_secret("payments/agent"), first);
+    assert_eq!(ca(&cluster).as_deref(), Some("CA"));
+    cluster.settings.base_url = "https://llm.example.com".into();
+    cluster.settle();
+    let secret = &cluster.secrets[&name("payments/agent")];
+    assert_eq!(text(secret, "ANTHROPIC_BASE_URL").as_deref(), Some("https://llm.example.com"));
+    assert_eq!(ca(&cluster).as_deref(), Some("CA"));
+    // One that needs no telling any more has none.
+    cluster.settings.ca_bundle = CaBundle::None;
+    cluster.settings.base_url = "https://llm.example.net".into();
+    cluster.settle();
+    assert_eq!(ca(&cluster), None);
+}
+
+#[test]
+fn a_key_whose_secret_cannot_be_made_again_is_limited_all_the_same() {
+    let mut cluster = platform_with_key();
+    cluster.settings.ca_bundle = CaBundle::Unknown;
+    cluster.delete_secret("payments/agent");
+    cluster.settle();
+    cluster.apply(&with_spec("blocked: true"));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").blocked, Some(true));
+    let status = cluster.key_status("payments/agent");
+    assert_eq!(condition(&status.conditions, "Ready"), "False AuthoritiesUnknown");
 }
 
 #[test]
