@@ -112,7 +112,7 @@ def settled(cluster: Cluster, kind: str) -> list[str]:
     """Of every object, when nobody has written one for as long as a status may be late."""
     deadline, before = time.monotonic() + 300, versions(cluster, kind)
     while time.monotonic() < deadline:
-        time.sleep(10)
+        time.sleep(5)
         if (now := versions(cluster, kind)) == before:
             return now
         before = now
