@@ -33,6 +33,8 @@ const WEBHOOK: &str = "inject.tollgate.dev";
 const EVERY: Duration = Duration::from_secs(60);
 /// After something failed.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often in a row, before it is taken for a lasting state.
+const RETRIES: u32 = 12;
 
 /// What the installation says.
 #[derive(Clone, Debug)]
@@ -105,10 +107,11 @@ impl Settings {
         operator && (own.webhook.pair.is_some() || !self.injects)
     }
 
-    /// Until the next look. A webhook's certificate that the keeper itself lacks is in a Secret of somebody else's, which is not soon gone.
-    const fn pause(&self, own: &Own) -> Duration {
-        let has_enough = if self.keeps { own.operator.pair.is_some() } else { self.is_whole(own) };
-        if has_enough { EVERY } else { RETRY }
+    /// Until the next look, after so many in a row that found too little. What the keeper itself lacks for long, but for what it shows the
+    /// ledger, is in a Secret of somebody else's, which is not soon gone.
+    const fn pause(&self, own: &Own, lacking: u32) -> Duration {
+        let is_late = self.keeps && own.operator.pair.is_some() && lacking > RETRIES;
+        if self.is_whole(own) || is_late { EVERY } else { RETRY }
     }
 
     /// Every certificate that is wanted. Where somebody else keeps them, the chart asks for the same.
@@ -145,6 +148,7 @@ pub async fn keep(
     own: watch::Sender<Option<Own>>,
 ) {
     let keeper = Keeper { client, settings };
+    let mut lacking = 0_u32;
     loop {
         let leading = *leads.borrow_and_update();
         if leading && keeper.settings.keeps {
@@ -155,7 +159,8 @@ pub async fn keep(
                 if !keeper.settings.keeps && !keeper.settings.is_whole(&read) {
                     tracing::warn!("the operator waits for certificates that somebody else keeps");
                 }
-                let pause = keeper.settings.pause(&read);
+                lacking = if keeper.settings.is_whole(&read) { 0 } else { lacking.saturating_add(1) };
+                let pause = keeper.settings.pause(&read, lacking);
                 publish(&own, read);
                 pause
             }
@@ -445,13 +450,17 @@ mod tests {
         let plain = Own { webhook: LeafSecret::default(), ..whole };
         assert!(!settings(false).is_whole(&plain));
         // Of its own it makes what is missing; what it cannot make, is somebody else's, and stays so.
-        assert_eq!((settings(false).pause(&plain), settings(true).pause(&plain)), (RETRY, EVERY));
-        assert_eq!(
-            (settings(false).pause(&Own::default()), settings(true).pause(&Own::default())),
-            (RETRY, RETRY)
-        );
+        let long = RETRIES + 1;
+        for (keeps, own, lacking, pause) in [
+            (true, &plain, RETRIES, RETRY),
+            (true, &plain, long, EVERY),
+            (false, &plain, long, RETRY),
+            (true, &Own::default(), long, RETRY),
+        ] {
+            assert_eq!(settings(keeps).pause(own, lacking), pause, "{keeps} {lacking}");
+        }
         let without = Settings { injects: false, ..settings(false) };
-        assert_eq!((without.is_whole(&plain), without.pause(&plain)), (true, EVERY));
+        assert_eq!((without.is_whole(&plain), without.pause(&plain, 0)), (true, EVERY));
     }
 
     /// The chart asks cert-manager for these, and its test compares. After a change that is meant: `TOLLGATE_BLESS=1`.

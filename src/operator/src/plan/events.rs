@@ -1,8 +1,7 @@
 //! What a person would want to hear, once each.
 //!
 //! An event is the change of a status, so what was published can be told from the status that there is: after a restart nothing is said again.
-//! The status is written after them, and only when each is published, or never will be, as in a namespace that ends. Until then the event
-//! comes again under the name that it had, and is the same one.
+//! The status is written after them; should it not have been, they come again under the names that they had, and are the same ones.
 
 use super::conditions::{EXHAUSTED, PROGRAMMED, REFUSED_BY_LEDGER, find};
 use super::statuses::turned_true;

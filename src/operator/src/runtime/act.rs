@@ -3,18 +3,16 @@
 
 use super::ledger::{Away, Ledger};
 use super::mirror::{Change, Versioned};
+use super::publish::Publisher;
 use super::watch::Seen;
-use crate::clock;
 use crate::plan::{
-    Account, Action, Event, EventType, IssueKey, KeySecret, Kind, ObjectName, ObjectRef, PriceFault, Refusal,
-    SecretContent, Status, WireError,
+    Account, Action, IssueKey, KeySecret, Kind, ObjectName, ObjectRef, PriceFault, Refusal, SecretContent,
+    Status, WireError,
 };
 use crate::resources::{Budget, FINALIZER, Organization, PriceBook, Team, User, VirtualKey};
 use futures_util::StreamExt;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ObjectReference, Secret};
-use k8s_openapi::api::events::v1::Event as PublishedEvent;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -56,7 +54,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The API server would say the same however often it was asked.
-    fn is_for_good(&self) -> bool {
+    pub(super) fn is_for_good(&self) -> bool {
         match self {
             // That nothing is there is said of the namespace, by whoever makes things in it.
             Self::Api(error) => {
@@ -112,15 +110,15 @@ pub(super) type Outcome = (Vec<Effect>, Option<(String, Failure)>);
 pub(super) struct Actor {
     client: Client,
     ledger: Ledger,
-    /// This replica, as events name it.
-    instance: String,
+    publisher: Publisher,
 }
 
 impl Actor {
     /// Works on a cluster and a ledger, as `instance`.
     #[must_use]
     pub(super) fn new(client: Client, ledger: Ledger, instance: String) -> Self {
-        Self { client, ledger, instance }
+        let publisher = Publisher::new(client.clone(), instance);
+        Self { client, ledger, publisher }
     }
 
     /// Carries out actions. Those of the same sort run beside each other, since a plan puts what depends on each other into different
@@ -163,9 +161,15 @@ impl Actor {
             }
             Action::DeleteSecret { secret, uid } => self.delete_secret(&secret, uid).await,
             Action::SetStatus { object, status, events } => {
-                let untaken = self.publish_all(events).await?;
+                let mut told = Ok(());
+                for event in events {
+                    if let Err(untaken) = self.publisher.publish(event).await {
+                        told = Err(untaken);
+                    }
+                }
+                // The status is more important than an event that never will be there.
                 self.set_status(&object, &status, effects).await?;
-                untaken.map_or(Ok(()), Err)
+                told
             }
         }
     }
@@ -458,66 +462,6 @@ impl Actor {
         }
         Ok(())
     }
-
-    /// Publishes events, and gives why one of them never will be there, if so: the status is more important than that.
-    ///
-    /// # Errors
-    /// What may be better the next time. The next plan asks for the events again, if the status is not written before.
-    async fn publish_all(&self, events: Vec<Event>) -> Result<Option<Failure>, Failure> {
-        let mut untaken = None;
-        for event in events {
-            match self.publish(event).await {
-                Ok(()) => {}
-                Err(failure) if failure.is_for_good() => untaken = Some(failure),
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(untaken)
-    }
-
-    /// An event has a name of its own, so that one that is published again is already there.
-    async fn publish(&self, event: Event) -> Result<(), Failure> {
-        let namespace = &event.about.name.namespace;
-        let events = Api::<PublishedEvent>::namespaced(self.client.clone(), namespace);
-        match events.create(&PostParams::default(), &self.event(&event)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn event(&self, event: &Event) -> PublishedEvent {
-        let about = &event.about;
-        PublishedEvent {
-            metadata: ObjectMeta {
-                name: Some(event.name.clone()),
-                namespace: Some(about.name.namespace.clone()),
-                ..ObjectMeta::default()
-            },
-            event_time: Some(MicroTime(clock::now())),
-            action: Some(event.reason.to_owned()),
-            reason: Some(event.reason.to_owned()),
-            note: Some(event.note.clone()),
-            regarding: Some(ObjectReference {
-                api_version: Some(VirtualKey::api_version(&()).into_owned()),
-                kind: Some(about.kind.as_str().to_owned()),
-                namespace: Some(about.name.namespace.clone()),
-                name: Some(about.name.name.clone()),
-                uid: Some(about.uid.clone()),
-                ..ObjectReference::default()
-            }),
-            reporting_controller: Some("tollgate.dev/operator".to_owned()),
-            reporting_instance: Some(self.instance.clone()),
-            type_: Some(
-                match event.event_type {
-                    EventType::Normal => "Normal",
-                    EventType::Warning => "Warning",
-                }
-                .to_owned(),
-            ),
-            ..PublishedEvent::default()
-        }
-    }
 }
 
 fn random_key() -> Result<Key, Failure> {
@@ -582,6 +526,7 @@ fn describe(action: &Action) -> String {
 mod tests {
     use super::super::ledger::Pass;
     use super::*;
+    use crate::plan::{Event, EventType};
     use crate::resources::BudgetStatus;
     use http::{Method, Request, Response};
     use kube::client::Body;
@@ -602,16 +547,12 @@ mod tests {
             heard.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
             let metadata =
                 json!({ "name": "alice", "namespace": "payments", "uid": "u-1", "resourceVersion": "2" });
+            let target = json!({ "kind": "Team", "name": "t" });
             let (code, body) = match *request.method() {
-                Method::POST if code == 201 => (201, json!({ "metadata": metadata, "eventTime": null })),
                 Method::POST => {
-                    let reason = if code == 409 { "AlreadyExists" } else { "" };
-                    (code, json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }))
+                    (code, json!({ "status": "Failure", "message": "no", "reason": "", "code": code }))
                 }
-                _ => (
-                    200,
-                    json!({ "metadata": metadata, "spec": { "targetRef": { "kind": "Team", "name": "t" }, "limits": [] } }),
-                ),
+                _ => (200, json!({ "metadata": metadata, "spec": { "targetRef": target, "limits": [] } })),
             };
             let body = Body::from(body.to_string().into_bytes());
             std::future::ready(Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()))
@@ -626,20 +567,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_status_waits_for_its_events_unless_they_are_never_taken() {
+    async fn a_status_is_written_after_its_events_whatever_becomes_of_them() {
         let name = ObjectName::new("payments", "alice");
         let object = ObjectRef { kind: Kind::Budget, name, uid: "u-1".to_owned() };
-        for (code, is_written, is_whole) in [
-            (201, true, true),
-            (409, true, true),
-            (400, true, false),
-            (403, true, false),
-            (404, true, false),
-            (422, true, false),
-            (429, false, false),
-            (500, false, false),
-            (503, false, false),
-        ] {
+        // What may be taken later is no failure: it is tried on.
+        for (code, is_whole) in [(403, false), (500, true)] {
             let event = |name: &str| Event {
                 name: name.to_owned(),
                 about: object.clone(),
@@ -655,13 +587,10 @@ mod tests {
                 events: vec![event("one"), event("two")],
             };
             let [(effects, failure)] = &actor.carry_out(vec![action]).await[..] else { panic!("{code}") };
-            let asked = asked.lock().unwrap();
             let events = "POST /apis/events.k8s.io/v1/namespaces/payments/events";
             let status = "PATCH /apis/tollgate.dev/v1alpha1/namespaces/payments/budgets/alice/status";
-            let expected = if is_written { vec![events, events, status] } else { vec![events] };
-            assert_eq!(*asked, expected, "{code}");
-            assert_eq!(effects.len(), usize::from(is_written), "{code}");
-            assert_eq!(failure.is_none(), is_whole, "{code}: {failure:?}");
+            assert_eq!(*asked.lock().unwrap(), [events, events, status], "{code}");
+            assert_eq!((effects.len(), failure.is_none()), (1, is_whole), "{code}: {failure:?}");
         }
     }
 

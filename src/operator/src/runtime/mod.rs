@@ -9,6 +9,7 @@ mod leader;
 mod ledger;
 mod list;
 mod mirror;
+mod publish;
 mod watch;
 
 pub use gauges::{Gauges, routes as health};

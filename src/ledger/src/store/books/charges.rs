@@ -93,7 +93,10 @@ impl Books<'_> {
         let mut accounts = Vec::new();
         for tag in tags {
             let Some(of_tag) = known.get(tag.as_str()) else { continue };
-            let scopes = within.into_iter().filter(|scope| !scope.is_empty());
+            // Nobody is charged twice, whatever an organization is called.
+            let [one, other] = within;
+            let other = if other == one { "" } else { other };
+            let scopes = [one, other].into_iter().filter(|scope| !scope.is_empty());
             accounts.extend(std::iter::once("").chain(scopes).filter_map(|scope| of_tag.get(scope)));
         }
         Ok(accounts)

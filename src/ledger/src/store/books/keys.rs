@@ -325,7 +325,7 @@ fn owner(managed_by: &str, owner_scope: &str) -> Option<OwnerScope> {
     (managed_by == KUBERNETES).then(|| owner_scope.parse().ok()).flatten()
 }
 
-/// The keys that resources of a namespace have made, also those that are deleted.
+/// The keys that resources of a namespace have made, also those that are deleted: by who manages them now.
 pub(super) fn made_in(db: &dyn Sql, home: &ClusterNamespace) -> sql::Result<BTreeSet<i64>> {
     let rows = db.query(
         "SELECT account, id, managed_by, owner_scope FROM account

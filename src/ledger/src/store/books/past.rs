@@ -6,7 +6,7 @@ use super::journal::{Entry, Kind, OUT_OF_RANGE};
 use super::keys::{self, Count};
 use super::memory::Books;
 use super::spent;
-use super::sums::{HOUR_MS, Parts, Span};
+use super::sums::{Parts, Span};
 use crate::store::sql::{self, Row, Value, values};
 use crate::store::{StoreError, TagScope};
 use std::collections::BTreeSet;
@@ -15,10 +15,6 @@ use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{Period, Window};
-
-/// Holds, and the sums of them by the hour: a table, and its column of the moment.
-const HOLDS: (&str, &str) = ("hold", "created_at");
-const HOURS: (&str, &str) = ("rollup", "hour");
 
 /// Which holds charge an account.
 enum Payer {
@@ -178,7 +174,7 @@ impl Books<'_> {
         rows.first().map(|row| row.int(0)).transpose()
     }
 
-    /// Sums the holds made in a span: from the payer's sums where there are some, else one by one.
+    /// Sums the holds made in a span: from the sums of quarter hours where there are some, else one by one.
     fn past(
         &mut self,
         payer: &Payer,
@@ -189,24 +185,17 @@ impl Books<'_> {
         self.send()?;
         let (start, end) = (start.unix_ms(), end.map_or(i64::MAX, Timestamp::unix_ms));
         // What is in the sums stays so until this transaction ends.
-        let rolled_until = self.rolled_until(false)?;
-        let (step_ms, summed_until) = match payer {
-            Payer::TagOfKeys(..) => (HOUR_MS, rolled_until),
-            _ => (spent::QUARTER_MS, spent::spent_until(self.db)?),
-        };
-        let (start, end) = spent::divisible(self.db, (start, end), step_ms)?;
-        let parts = Parts::of((start, end), step_ms, summed_until);
+        self.rolled_until(false)?;
+        let (start, end) = spent::divisible(self.db, (start, end))?;
+        let parts = Parts::of((start, end), spent::QUARTER_MS, spent::spent_until(self.db)?);
         let mut past = Past::default();
         for span in parts.single {
-            self.add_past(&mut past, payer, model, HOLDS, span)?;
+            self.add_past(&mut past, payer, model, span)?;
         }
-        match (parts.summed, payer.in_sums()) {
-            (Some(span), Some(payer)) => {
+        if let Some(span) = parts.summed {
+            for payer in payer.in_sums() {
                 past.post(Nanodollars::new(spent::between(self.db, &payer, model, span)?))?;
             }
-            // By quarters nobody sums what a key spent under a tag; by hours the reports do.
-            (Some(span), None) => self.add_past(&mut past, payer, model, HOURS, span)?,
-            (None, _) => {}
         }
         for statement in [
             "SELECT hold, balances, amount, tags, binding_tags, organization, model, key, team, \"user\" FROM hold
@@ -225,15 +214,7 @@ impl Books<'_> {
         Ok(past)
     }
 
-    /// Adds the rows of a table that lie in a span.
-    fn add_past(
-        &self,
-        past: &mut Past,
-        payer: &Payer,
-        model: &str,
-        (table, moment): (&str, &str),
-        span: Span,
-    ) -> Result<(), Failure> {
+    fn add_past(&self, past: &mut Past, payer: &Payer, model: &str, span: Span) -> Result<(), Failure> {
         let (column, row, names) = match payer {
             Payer::Column(column, row) => (*column, Some(*row), "tags, binding_tags"),
             Payer::Tag(_, organization) => ("organization", *organization, "tags, binding_tags"),
@@ -241,7 +222,7 @@ impl Books<'_> {
             Payer::Nobody => return Ok(()),
         };
         let mut statement = format!(
-            "SELECT CAST(sum(posted) AS BIGINT), {names} FROM {table} WHERE {moment} >= $1 AND {moment} < $2"
+            "SELECT CAST(sum(posted) AS BIGINT), {names} FROM hold WHERE created_at >= $1 AND created_at < $2"
         );
         let mut params = vec![Value::Int(span.0), Value::Int(span.1)];
         if let Some(row) = row {
@@ -282,12 +263,13 @@ impl Books<'_> {
 }
 
 impl Payer {
-    /// Whose sums by the quarter of an hour say what it was charged.
-    fn in_sums(&self) -> Option<spent::Payer> {
+    /// Whose sums by the quarter of an hour say, together, what it was charged.
+    fn in_sums(&self) -> Vec<spent::Payer> {
         match self {
-            Self::Column(_, account) => Some(spent::Payer::account(*account)),
-            Self::Tag(tag, organization) => Some(spent::Payer::tag(tag, *organization)),
-            Self::TagOfKeys(..) | Self::Nobody => None,
+            Self::Column(_, account) => vec![spent::Payer::account(*account)],
+            Self::Tag(tag, organization) => vec![spent::Payer::tag(tag, *organization)],
+            Self::TagOfKeys(tag, keys) => keys.iter().map(|key| spent::Payer::tag(tag, Some(*key))).collect(),
+            Self::Nobody => Vec::new(),
         }
     }
 

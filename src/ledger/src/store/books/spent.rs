@@ -1,7 +1,7 @@
 //! What each payer was charged, by quarter hours: what a limit that is added later finds of its window's past, in as many rows as
 //! there are quarters of an hour, however many requests there were.
 //!
-//! Hours and days of every time zone are whole quarters of an hour. Holds made before `spent_until` are in these sums, as they are
+//! Hours and days of every time zone are whole quarters of an hour. Holds made before [`spent_until`] are in these sums, as they are
 //! in those by the hour (`sums`), and stay in them when they leave the books.
 
 use super::check::{Audit, RETIRED_UNTIL};
@@ -14,14 +14,15 @@ use std::collections::BTreeMap;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::time::Timestamp;
 
-/// Until when holds are in these sums, in `meta`.
-const SPENT_UNTIL: &str = "spent_until";
+/// Until when holds are in these sums, in `meta`. A name of its own since the tags of each key are among them: sums without those are
+/// made anew.
+const SPENT_UNTIL: &str = "spent_with_keys_until";
 pub(super) const QUARTER_MS: i64 = 900_000;
 
 /// The organization of a tag that is of all of them.
 const ANY: i64 = -1;
 
-/// Who is charged: an account, or a binding tag of requests in an organization.
+/// Who is charged: an account, or a binding tag of requests in an organization or by a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Payer {
     row: i64,
@@ -33,9 +34,9 @@ impl Payer {
         Self { row, tag: String::new() }
     }
 
-    /// In one organization, or in all of them.
-    pub(super) fn tag(tag: &Tag, organization: Option<i64>) -> Self {
-        Self { row: organization.unwrap_or(ANY), tag: tag.as_str().to_owned() }
+    /// Of the requests that charge this account, an organization or a key, or of all.
+    pub(super) fn tag(tag: &Tag, within: Option<i64>) -> Self {
+        Self { row: within.unwrap_or(ANY), tag: tag.as_str().to_owned() }
     }
 }
 
@@ -71,10 +72,11 @@ impl Amounts {
         for index in 0..4 {
             payers.extend(row.maybe_int(index)?.filter(|account| *account != ANY).map(Payer::account));
         }
-        let organization = row.maybe_int(1)?.filter(|account| *account != ANY);
+        let (key, organization) = (row.maybe_int(0)?, row.maybe_int(1)?);
         for tag in binding(row, 4, 5)? {
             payers.push(Payer::tag(&tag, None));
-            payers.extend(organization.map(|organization| Payer::tag(&tag, Some(organization))));
+            let within = [key, organization].into_iter().flatten().filter(|account| *account != ANY);
+            payers.extend(within.map(|account| Payer::tag(&tag, Some(account))));
         }
         for payer in payers {
             let sum = self.0.entry((payer, row.int(7)?, row.text(6)?.to_owned())).or_default();
@@ -134,16 +136,16 @@ pub(super) fn between(db: &dyn Sql, payer: &Payer, model: &str, span: Span) -> s
     Ok(rows.first().map(|row| row.maybe_int(0)).transpose()?.flatten().unwrap_or(0))
 }
 
-/// A span as it can still be divided: where requests may have left, a step of the sums (a quarter of an hour, say) is whole, and counts
-/// in the window that begins in it. So nothing is counted twice or freed early.
-pub(super) fn divisible(db: &dyn Sql, (start, end): Span, step_ms: i64) -> sql::Result<Span> {
+/// A span as it can still be divided: where requests may have left, a quarter of an hour is whole, and counts in the window that
+/// begins in it. So nothing is counted twice or freed early.
+pub(super) fn divisible(db: &dyn Sql, (start, end): Span) -> sql::Result<Span> {
     let retired = meta::number(db, RETIRED_UNTIL)?.unwrap_or(i64::MIN);
-    Ok((bound(start, step_ms, retired), bound(end, step_ms, retired)))
+    Ok((bound(start, retired), bound(end, retired)))
 }
 
-fn bound(at: i64, step_ms: i64, retired_until: i64) -> i64 {
-    let whole = at.saturating_sub(at.rem_euclid(step_ms));
-    if whole < retired_until { whole } else { at }
+fn bound(at: i64, retired_until: i64) -> i64 {
+    let quarter = at.saturating_sub(at.rem_euclid(QUARTER_MS));
+    if quarter < retired_until { quarter } else { at }
 }
 
 impl Books<'_> {
@@ -168,7 +170,7 @@ impl Books<'_> {
     }
 }
 
-/// Fills the sums of books that were written before there were any, from the hours' sums where requests have left, else from the
+/// Fills the sums of books that were written before there were any, or these, from the hours' sums where requests have left, else from the
 /// requests. Of what has left, only the hour is known.
 pub(super) fn fill(db: &dyn Sql) -> sql::Result<()> {
     if db.is_shared() {
@@ -178,6 +180,7 @@ pub(super) fn fill(db: &dyn Sql) -> sql::Result<()> {
     if meta::number(db, SPENT_UNTIL)?.is_some() {
         return Ok(());
     }
+    db.execute("DELETE FROM spent", &[])?;
     let rolled = rolled_until(db)?.unix_ms();
     let retired = meta::number(db, RETIRED_UNTIL)?.unwrap_or(i64::MIN);
     for hour in db.query("SELECT DISTINCT hour FROM rollup", &[])? {
@@ -230,7 +233,7 @@ impl std::fmt::Display for Payer {
         match self {
             Self { row, tag } if tag.is_empty() => write!(f, "spent of account {row}"),
             Self { row: ANY, tag } => write!(f, "spent of tag {tag}"),
-            Self { row, tag } => write!(f, "spent of tag {tag} in organization {row}"),
+            Self { row, tag } => write!(f, "spent of tag {tag} within account {row}"),
         }
     }
 }
