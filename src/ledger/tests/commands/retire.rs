@@ -513,3 +513,32 @@ async fn a_limit_in_any_zone_counts_what_has_left() {
         assert!(report.contains("all of them agree"), "{report}");
     }
 }
+
+/// Books whose sums are from before the tags of each key were among them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_that_lack_the_tags_of_keys_are_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    for place in &Place::each(&folder) {
+        let clock = Clock::stopped(NEW_YEAR);
+        let books = place.open(&clock).await;
+        books.family().await;
+        let tagged = AccountChange { tags: Some(vec!["t".parse().unwrap()]), ..AccountChange::default() };
+        books.store().update(AccountRef::Key(digest(1)), tagged).await.unwrap();
+        books.spend(1).await;
+        books.advance(3 * HOUR_MS);
+        books.spend(1).await;
+        books.tick().await;
+        books.close().await;
+
+        let of_keys =
+            "FROM spent WHERE tag <> '' AND payer IN (SELECT account FROM account WHERE kind = 'key')";
+        let count = format!("SELECT count(*) {of_keys}");
+        assert_eq!(place.number(&count), 1);
+        place.alter(&format!("DELETE {of_keys}"));
+        place.alter("UPDATE meta SET name = 'spent_until' WHERE name = 'spent_with_keys_until'");
+        place.open(&clock).await.close().await;
+        assert_eq!(place.number(&count), 1);
+        let report = place.run("verify", &[]);
+        assert!(report.contains("2 holds: all of them agree"), "{report}");
+    }
+}
