@@ -3,6 +3,8 @@
 pub mod authority;
 mod clock;
 pub mod export;
+#[cfg(test)]
+mod fake_api;
 pub mod inject;
 pub mod plan;
 pub mod resources;

@@ -111,7 +111,7 @@ impl Settings {
     /// ledger, is in a Secret of somebody else's, which is not soon gone.
     const fn pause(&self, own: &Own, lacking: u32) -> Duration {
         let is_late = self.keeps && own.operator.pair.is_some() && lacking > RETRIES;
-        if self.is_whole(own) || is_late { EVERY } else { RETRY }
+        if lacking == 0 || is_late { EVERY } else { RETRY }
     }
 
     /// Every certificate that is wanted. Where somebody else keeps them, the chart asks for the same.
@@ -156,10 +156,10 @@ pub async fn keep(
         }
         let wait = match keeper.own().await {
             Ok(read) => {
-                if !keeper.settings.keeps && !keeper.settings.is_whole(&read) {
+                lacking = if keeper.settings.is_whole(&read) { 0 } else { lacking.saturating_add(1) };
+                if lacking > 0 && !keeper.settings.keeps {
                     tracing::warn!("the operator waits for certificates that somebody else keeps");
                 }
-                lacking = if keeper.settings.is_whole(&read) { 0 } else { lacking.saturating_add(1) };
                 let pause = keeper.settings.pause(&read, lacking);
                 publish(&own, read);
                 pause
@@ -359,13 +359,9 @@ impl std::fmt::Display for Place {
 mod tests {
     use super::*;
     use crate::authority::Pair;
-    use http::{Method, Request, Response, StatusCode};
-    use kube::client::Body;
+    use crate::fake_api::{self, Asked};
+    use http::Method;
     use serde_json::Value;
-    use std::convert::Infallible;
-    use std::sync::{Arc, Mutex};
-
-    type Asked = Arc<Mutex<Vec<(Method, String)>>>;
 
     fn settings(keeps: bool) -> Settings {
         Settings {
@@ -380,25 +376,13 @@ mod tests {
 
     /// An API server with these Secrets, which takes nothing, and what it was asked.
     fn server(secrets: Vec<Secret>) -> (Client, Asked) {
-        let asked = Asked::default();
-        let heard = asked.clone();
-        let answer = move |request: Request<Body>| {
-            let path = request.uri().path().to_owned();
-            heard.lock().unwrap().push((request.method().clone(), path.clone()));
+        fake_api::serve(move |method, path, _| {
             let found = secrets.iter().find(|secret| {
                 let name = secret.metadata.name.as_deref().unwrap_or_default();
-                request.method() == Method::GET && path.ends_with(&format!("/secrets/{name}"))
+                *method == Method::GET && path.ends_with(&format!("/secrets/{name}"))
             });
-            let (status, body) = match found {
-                Some(secret) => (StatusCode::OK, serde_json::to_vec(secret)),
-                None => {
-                    (StatusCode::NOT_FOUND, serde_json::to_vec(&json!({"code": 404, "reason": "NotFound"})))
-                }
-            };
-            let answer = Response::builder().status(status).body(Body::from(body.unwrap())).unwrap();
-            std::future::ready(Ok::<_, Infallible>(answer))
-        };
-        (Client::new(tower::service_fn(answer), "default"), asked)
+            found.map_or_else(|| fake_api::refusal(404), |secret| (200, json!(secret)))
+        })
     }
 
     /// A Secret as cert-manager leaves it: without a label of ours.
@@ -423,7 +407,7 @@ mod tests {
             () = keep(client, settings(keeps), leading, told) => None,
             own = own.wait_for(Option::is_some) => own.unwrap().clone(),
         };
-        let asked = asked.lock().unwrap().clone();
+        let asked = asked.borrow().clone();
         (asked, own.unwrap())
     }
 

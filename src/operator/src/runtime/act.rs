@@ -526,12 +526,10 @@ fn describe(action: &Action) -> String {
 mod tests {
     use super::super::ledger::Pass;
     use super::*;
+    use crate::fake_api::{self, Asked};
     use crate::plan::{Event, EventType};
     use crate::resources::BudgetStatus;
-    use http::{Method, Request, Response};
-    use kube::client::Body;
-    use std::convert::Infallible;
-    use std::sync::Mutex;
+    use http::Method;
 
     fn said(code: u16, message: &str) -> Result<(), Failure> {
         let status =
@@ -539,25 +537,16 @@ mod tests {
         Err(kube::Error::Api(Box::new(status)).into())
     }
 
-    /// An API server that answers whoever publishes an event by `code`, and which methods and paths it was asked by.
-    fn server(code: u16) -> (Client, Arc<Mutex<Vec<String>>>) {
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let heard = asked.clone();
-        let answer = move |request: Request<Body>| {
-            heard.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
-            let metadata =
-                json!({ "name": "alice", "namespace": "payments", "uid": "u-1", "resourceVersion": "2" });
-            let target = json!({ "kind": "Team", "name": "t" });
-            let (code, body) = match *request.method() {
-                Method::POST => {
-                    (code, json!({ "status": "Failure", "message": "no", "reason": "", "code": code }))
-                }
-                _ => (200, json!({ "metadata": metadata, "spec": { "targetRef": target, "limits": [] } })),
-            };
-            let body = Body::from(body.to_string().into_bytes());
-            std::future::ready(Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()))
-        };
-        (Client::new(tower::service_fn(answer), "default"), asked)
+    /// An API server that answers whoever publishes an event by `code`.
+    fn server(code: u16) -> (Client, Asked) {
+        let metadata =
+            json!({ "name": "alice", "namespace": "payments", "uid": "u-1", "resourceVersion": "2" });
+        let target = json!({ "kind": "Team", "name": "t" });
+        let budget = json!({ "metadata": metadata, "spec": { "targetRef": target, "limits": [] } });
+        fake_api::serve(move |method, _, _| match *method {
+            Method::POST => fake_api::refusal(code),
+            _ => (200, budget.clone()),
+        })
     }
 
     /// A ledger that nobody calls.
@@ -587,9 +576,10 @@ mod tests {
                 events: vec![event("one"), event("two")],
             };
             let [(effects, failure)] = &actor.carry_out(vec![action]).await[..] else { panic!("{code}") };
-            let events = "POST /apis/events.k8s.io/v1/namespaces/payments/events";
-            let status = "PATCH /apis/tollgate.dev/v1alpha1/namespaces/payments/budgets/alice/status";
-            assert_eq!(*asked.lock().unwrap(), [events, events, status], "{code}");
+            let events = (Method::POST, "/apis/events.k8s.io/v1/namespaces/payments/events".to_owned());
+            let status = "/apis/tollgate.dev/v1alpha1/namespaces/payments/budgets/alice/status";
+            let status = (Method::PATCH, status.to_owned());
+            assert_eq!(*asked.borrow(), [events.clone(), events, status], "{code}");
             assert_eq!((effects.len(), failure.is_none()), (1, is_whole), "{code}: {failure:?}");
         }
     }

@@ -122,28 +122,17 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_api::{self, Asked};
     use crate::plan::{Kind, ObjectName, ObjectRef};
-    use http::{Request, Response};
-    use kube::client::Body;
+    use http::Method;
     use serde_json::json;
-    use std::convert::Infallible;
-    use tokio::sync::watch;
 
-    /// An API server that answers the first two who publish by `code`, and takes everything then; and by what paths it was asked.
-    fn server(code: u16) -> (Client, watch::Receiver<Vec<String>>) {
-        let (told, asked) = watch::channel(Vec::new());
-        let answer = move |request: Request<Body>| {
-            told.send_modify(|asked| asked.push(request.uri().path().to_owned()));
-            let (code, body) = if told.borrow().len() > 2 || code == 201 {
-                (201, json!({ "metadata": { "name": "one", "namespace": "payments" }, "eventTime": null }))
-            } else {
-                let reason = if code == 409 { "AlreadyExists" } else { "" };
-                (code, json!({ "status": "Failure", "message": "no", "reason": reason, "code": code }))
-            };
-            let body = Body::from(body.to_string().into_bytes());
-            std::future::ready(Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()))
-        };
-        (Client::new(tower::service_fn(answer), "default"), asked)
+    /// An API server that answers the first two who publish by `code`, and takes everything then.
+    fn server(code: u16) -> (Client, Asked) {
+        fake_api::serve(move |_, _, number| {
+            let taken = json!({ "metadata": { "name": "one", "namespace": "payments" }, "eventTime": null });
+            if number > 2 || code == 201 { (201, taken) } else { fake_api::refusal(code) }
+        })
     }
 
     #[tokio::test]
@@ -176,7 +165,7 @@ mod tests {
             assert_eq!(publisher.publish(event).await.is_err(), is_error, "{code}");
             let asked = asked.wait_for(|asked| asked.len() >= tries).await.unwrap();
             let path = "/apis/events.k8s.io/v1/namespaces/payments/events";
-            assert_eq!(*asked, vec![path; tries], "{code}");
+            assert_eq!(*asked, vec![(Method::POST, path.to_owned()); tries], "{code}");
         }
     }
 }
