@@ -9,6 +9,7 @@ import textwrap
 from decimal import Decimal
 
 import openai
+import pages
 import pytest
 from stack import wait_until
 
@@ -29,10 +30,8 @@ COMMANDS = [
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of the tutorial's section, its subsections included."""
-    section = re.search(r"^## Tutorial$(.*?)(?=^## |\Z)", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert section, "README.md has no section Tutorial"
-    return re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL)
+    """The fenced blocks of the tutorial's section."""
+    return pages.blocks(pages.section(README, "Tutorial"), language)
 
 
 def commands(block: str) -> list[str]:

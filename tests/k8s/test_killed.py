@@ -16,6 +16,7 @@ import resources
 from accounts import KeyBooks, at_most
 from cluster import Cluster
 from installation import NAMESPACE, Installation
+from stack import wait_until
 
 PEOPLE = "loaded"
 # What a key has that runs out: as much as ten seconds of the load cost, because the gateways are killed after one or two.
@@ -59,10 +60,7 @@ class Load:
 
 
 def wait_for_more(provider, count: int) -> None:
-    deadline = time.monotonic() + 30
-    while provider.count() < count:
-        assert time.monotonic() < deadline, "no load"
-        time.sleep(0.05)
+    wait_until(lambda: provider.count() >= count, "there is load", 30)
 
 
 @pytest.fixture(scope="module")

@@ -156,12 +156,12 @@ def test_all_get_ready(cluster, tollgate, figures):
 
 
 def labelled(thing: dict) -> dict:
-    return {"apiVersion": GROUP, **thing, "metadata": {**thing["metadata"], "labels": {LABEL: "true"}}}
+    return {**thing, "metadata": {**thing["metadata"], "labels": {LABEL: "true"}}}
 
 
 def create(cluster: Cluster, namespace: str, objects: list[dict]) -> None:
     """One call for each, without looking first."""
-    items = [labelled(one) for one in objects]
+    items = [{"apiVersion": GROUP, **labelled(one)} for one in objects]
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     cluster.kubectl("create", "--filename=-", "--namespace", namespace, stdin=listed, timeout=PATIENCE)
 

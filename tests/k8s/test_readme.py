@@ -1,6 +1,5 @@
 """What README.md and docs/kubernetes/install.md say, in their words and with nothing set: from the three commands to the last ones."""
 
-import pathlib
 import re
 
 import agents
@@ -10,7 +9,9 @@ import sidecars
 import yaml
 from cluster import Cluster, Refused
 from installation import NAMESPACE, ROOT
+from pages import blocks, section
 from resources import is_ready, spend
+from stack import wait_until
 
 IN_ORDER = True
 
@@ -18,12 +19,6 @@ INSTALL = ROOT / "docs" / "kubernetes" / "install.md"
 KINDS = "organizations,teams,users,budgets,pricebooks,virtualkeys"
 # Where the examples' people work.
 PEOPLE, OTHERS = "payments", "research"
-
-
-def section(file: pathlib.Path, title: str) -> str:
-    found = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", file.read_text(), re.MULTILINE | re.DOTALL)
-    assert found, f"{file} has no section {title}"
-    return found[1]
 
 
 def run(cluster: Cluster, command: str) -> str:
@@ -47,7 +42,7 @@ def images(cluster):
 
 def agent(name: str, *arguments: str) -> dict:
     """The pod that the page shows, with a client for an agent."""
-    (shown,) = re.findall(r"^```yaml$(.*?)^```$", section(INSTALL, "What an agent's pod needs"), re.MULTILINE | re.DOTALL)
+    (shown,) = blocks(section(INSTALL, "What an agent's pod needs"), "yaml")
     spec = yaml.safe_load(shown)
     (container,) = spec["containers"]
     ours = agents.container(*arguments)
@@ -56,7 +51,7 @@ def agent(name: str, *arguments: str) -> dict:
 
 
 def test_three_commands_install_it_and_show_money(cluster, images):
-    (block,) = re.findall(r"^```console$(.*?)^```$", section(ROOT / "README.md", "On Kubernetes"), re.MULTILINE | re.DOTALL)
+    (block,) = blocks(section(ROOT / "README.md", "On Kubernetes"), "console")
     commands = block.strip().splitlines()
     assert [command.split()[:2] for command in commands] == [["helm", "install"], ["kubectl", "apply"], ["kubectl", "get"]]
     # One after the other, without waiting for anything.
@@ -65,9 +60,17 @@ def test_three_commands_install_it_and_show_money(cluster, images):
     for thing in cluster.find(KINDS, "*"):
         kind, name, namespace = thing["kind"], thing["metadata"]["name"], thing["metadata"]["namespace"]
         cluster.watch(f"{kind}.tollgate.dev", name, is_ready, f"{namespace}/{name} is ready", namespace, patience=180)
-    said = run(cluster, commands[2])
-    assert re.search(r"^tollgate +budget.tollgate.dev/acme +Organization/acme +20000 +Month +0 +0 +20000 +0 ", said, re.MULTILINE), said
-    assert re.search(r"^payments +virtualkey.tollgate.dev/alice +payments +alice +0 ", said, re.MULTILINE), said
+    lines = [
+        r"^tollgate +budget.tollgate.dev/acme +Organization/acme +20000 +Month +0 +0 +20000 +0 ",
+        r"^payments +virtualkey.tollgate.dev/alice +payments +alice +0 ",
+    ]
+
+    def shows_money() -> bool:
+        said = run(cluster, commands[2])
+        return all(re.search(line, said, re.MULTILINE) for line in lines)
+
+    # It follows the ledger, seconds after each is ready.
+    wait_until(shows_money, "money is listed", 10)
 
 
 def test_the_pod_that_the_page_shows_is_served(cluster, images):
