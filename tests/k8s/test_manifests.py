@@ -86,6 +86,7 @@ def test_a_good_manifest_is_taken(definitions, kind):
         ("Budget", {"limits.0.currency": "EUR"}, "currency"),
         ("Budget", {"limits": []}, 'write one, such as {amount: "100", period: Month}'),
         ("Budget", {"targetRef.kind": "Tag", "targetRef.name": "a b"}, "write it like project:payments"),
+        ("Budget", {"targetRef.kind": "Session", "targetRef.name": "ci *", "limits.0.period": "Lifetime"}, "write it like ci-*"),
         ("Budget", {"targetRef.kind": "Company"}, "supported values"),
         ("Budget", {"alerts": [{"percent": 0}]}, "write 1 to 1000, such as 80"),
         ("Budget", {"mode": "Sometimes"}, 'supported values: "Enforce", "Observe"'),

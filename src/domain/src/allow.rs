@@ -2,6 +2,7 @@
 
 use crate::account::AccountKind;
 use crate::catalogue::{Catalogue, Model};
+use crate::glob;
 
 /// One entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,33 +65,11 @@ impl Pattern {
             Self::Provider(provider) => model.provider.as_str() == provider,
             Self::Glob(glob) => {
                 let by_provider = format!("{}/{}", model.provider, model.name);
-                glob_matches(glob, model.name.as_str()) || glob_matches(glob, &by_provider)
+                glob::matches(glob, model.name.as_str()) || glob::matches(glob, &by_provider)
             }
             Self::Exact(name) => catalogue.resolve(name).is_some_and(|named| named.name == model.name),
         }
     }
-}
-
-/// Whether `name` matches `glob`, where `*` stands for any run of bytes.
-fn glob_matches(glob: &str, name: &str) -> bool {
-    let mut parts = glob.split('*');
-    let Some(rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
-        return false;
-    };
-    let mut parts = parts.rev();
-    let Some(last) = parts.next() else {
-        return rest.is_empty();
-    };
-    let Some(mut rest) = rest.strip_suffix(last) else {
-        return false;
-    };
-    for part in parts.rev() {
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    true
 }
 
 /// The list of one level of a key's accounts.
@@ -171,7 +150,7 @@ mod tests {
             ("**", "", true),
         ];
         for (glob, name, expected) in table {
-            assert_eq!(glob_matches(glob, name), expected, "{glob} {name}");
+            assert_eq!(glob::matches(glob, name), expected, "{glob} {name}");
         }
     }
 }

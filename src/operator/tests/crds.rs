@@ -88,7 +88,7 @@ fn every_rule_says_what_to_write() {
         ("Budget", "spec", "a budget on sessions is always enforced: remove mode: Observe"),
         ("Budget", "spec", "there are no alerts on sessions: remove alerts"),
         ("Budget", "spec.targetRef", "a tag has 1 to 64 letters"),
-        ("Budget", "spec.targetRef", "write name: \"*\""),
+        ("Budget", "spec.targetRef", "write it like ci-*, or \"*\" for every session"),
         ("Budget", "spec.targetRef", "targetRef.name is the name of an object of this namespace"),
         ("Budget", "spec.limits", "a budget has at least one limit: write one, such as"),
         ("Budget", "spec.limits[]", "anchorDay is for period: Month"),

@@ -5,6 +5,7 @@ use crate::api::{Api, Shape};
 use crate::decision::Denial;
 use crate::ids::{KeyDigest, Tag};
 use crate::key;
+use crate::session::NAME_BYTES_MAX;
 
 /// A request line and its headers. Names are lower-case, as Envoy gives them; every line of a header is there.
 #[derive(Clone, Copy, Debug)]
@@ -197,9 +198,6 @@ fn is_json(value: &[u8]) -> bool {
     json && charsets.all(|(_, charset)| charset.trim_matches('"').eq_ignore_ascii_case("utf-8"))
 }
 
-/// The longest session or product name that is kept.
-const NAME_BYTES_MAX: usize = 128;
-
 fn client(head: &Head<'_>) -> Result<Client, Denial> {
     let mut tags = Vec::new();
     for line in header(head, "x-tollgate-tags").chain(header(head, "x-litellm-tags")) {
@@ -248,7 +246,7 @@ fn product(user_agent: &[u8]) -> Option<String> {
     name(first)
 }
 
-/// A short visible ASCII name.
+/// The name of a session or product: short, and visible ASCII.
 fn name(bytes: &[u8]) -> Option<String> {
     let fits = (1..=NAME_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     fits.then(|| String::from_utf8_lossy(bytes).into_owned())

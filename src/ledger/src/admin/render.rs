@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::{RateKind, RateNow};
+use tollgate_domain::session::SessionLimits;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{BillingDay, Zone};
 
@@ -106,6 +107,7 @@ pub(crate) struct AccountView {
     rates: Vec<RateView>,
     observe_rates: bool,
     max_session_budget: Option<Money>,
+    session_budgets: BTreeMap<String, Money>,
     client_tags_bind: bool,
     blocked: bool,
     metadata: Map<String, Value>,
@@ -162,6 +164,7 @@ impl AccountView {
             rates: record.rates.iter().map(RateView::from).collect(),
             observe_rates: record.spec.rates.iter().any(|spec| spec.observe),
             max_session_budget: record.spec.session_limit.map(Money),
+            session_budgets: session_budgets(&record.spec.session_limits),
             client_tags_bind: record.spec.client_tags_bind,
             blocked: record.spec.blocked,
             metadata,
@@ -171,6 +174,10 @@ impl AccountView {
             last_active: record.last_active_at.and_then(Timestamp::to_rfc3339),
         }
     }
+}
+
+fn session_budgets(limits: &SessionLimits) -> BTreeMap<String, Money> {
+    limits.iter().map(|(pattern, amount)| (pattern.to_string(), Money(amount))).collect()
 }
 
 /// A key. Its secret is not among the fields: nobody keeps it.

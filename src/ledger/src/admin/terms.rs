@@ -12,6 +12,7 @@ use tollgate_domain::catalogue::Catalogue;
 use tollgate_domain::extra::Extra;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::session::{SessionLimits, SessionPattern};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window;
 
@@ -52,6 +53,7 @@ pub(crate) struct Terms {
     limits: LimitTerms,
     rates: RateTerms,
     session_limit: Patch<Nanodollars>,
+    session_limits: Option<SessionLimits>,
     client_tags_bind: Option<bool>,
     blocked: Option<bool>,
     tags: Option<Vec<Tag>>,
@@ -79,6 +81,7 @@ impl Terms {
             limits: LimitTerms::read(&mut fields, &mut metadata)?,
             rates: RateTerms::read(&mut fields, &mut metadata)?,
             session_limit: fields.patch("max_session_budget", fields::money)?,
+            session_limits: fields.patch("session_budgets", session_limits)?.map(Option::unwrap_or_default),
             client_tags_bind: fields.optional("client_tags_bind", fields::flag)?,
             blocked: fields.optional("blocked", fields::flag)?,
             forbidden: fields.patch("forbidden_extras", extras)?.map(Option::unwrap_or_default),
@@ -142,6 +145,7 @@ impl Terms {
             expires_at: self.lifetime_ms.flatten().map(|span_ms| now.plus_ms(span_ms)),
             rates: self.rates.changed(&[])?.unwrap_or_default(),
             session_limit: self.session_limit.flatten(),
+            session_limits: self.session_limits.unwrap_or_default(),
             client_tags_bind: self.client_tags_bind.unwrap_or_default(),
             metadata: overlaid(self.metadata.unwrap_or_default(), self.extras),
         })
@@ -188,6 +192,7 @@ impl Terms {
             expires_at: self.lifetime_ms.map(|span_ms| span_ms.map(|span_ms| now.plus_ms(span_ms))),
             rates: self.rates.changed(&record.spec.rates)?,
             session_limit: self.session_limit,
+            session_limits: self.session_limits,
             client_tags_bind: self.client_tags_bind,
             metadata,
         })
@@ -208,6 +213,23 @@ fn here_or_in_metadata<T>(
         return Err(ApiError::field(name, "stands in the metadata, too"));
     }
     Ok(here.or(there).map(Option::unwrap_or_default))
+}
+
+/// `session_budgets`: for each pattern of sessions' names an amount.
+fn session_limits(name: &str, raw: &RawValue) -> Result<SessionLimits, ApiError> {
+    let members = fields::members(name, raw)?;
+    if members.len() > SessionLimits::COUNT_MAX {
+        let most = SessionLimits::COUNT_MAX;
+        return Err(ApiError::field(name, format!("names more than {most} patterns")));
+    }
+    let read = |(pattern, raw): (String, Box<RawValue>)| {
+        let about = |why: String| ApiError::field(name, format!("has for {pattern:?} {why}"));
+        let known: SessionPattern =
+            pattern.parse().map_err(|why| about(format!("no amount: a pattern {why}")))?;
+        let amount = fields::money("amount", &raw).map_err(|why| about(format!("an {why}")))?;
+        Ok((known, amount))
+    };
+    members.into_iter().map(read).collect()
 }
 
 /// Metadata that changes no decision.

@@ -62,7 +62,7 @@ pub(crate) fn harmless(rest: Vec<(String, Box<RawValue>)>) -> Result<Map<String,
 }
 
 /// What an account of any kind but a tag enforces.
-const NOT_OF_TAGS: [&str; 7] = [
+const NOT_OF_TAGS: [&str; 8] = [
     "blocked",
     "client_tags_bind",
     "forbidden_extras",
@@ -70,6 +70,7 @@ const NOT_OF_TAGS: [&str; 7] = [
     "required_tags",
     "tags",
     "max_session_budget",
+    "session_budgets",
 ];
 
 /// Refuses what a tag does not enforce.

@@ -11,6 +11,7 @@ use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::{KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::{Rate, RateKind};
+use tollgate_domain::session::{SessionLimits, SessionPattern};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{BillingDay, ROLLING_SECONDS_MIN, Window, Zone};
 use tollgate_proto::convert::calendar_unit;
@@ -161,6 +162,7 @@ pub(super) fn account(account: v1::DesiredAccount, managed_by: &str) -> Read<Des
         expires_at: account.expires_at_unix_ms.map(|at| instant("expires_at_unix_ms", at)).transpose()?,
         rates,
         session_limit: account.session_limit.map(|limit| money("session_limit", limit)).transpose()?,
+        session_limits: session_limits(account.session_limits)?,
         client_tags_bind: account.client_tags_bind,
         metadata: serde_json::Map::new(),
     };
@@ -223,6 +225,15 @@ fn check_credentials(kind: AccountKind, adopt: bool, all: &[DesiredCredential]) 
     distinct("credentials", "has the digest of another", all, |a, b| {
         a.credential.digest == b.credential.digest
     })
+}
+
+fn session_limits(limits: Vec<v1::DesiredSessionLimit>) -> Read<SessionLimits> {
+    let limits = each("session_limits", limits, SessionLimits::COUNT_MAX, |field, limit| {
+        let pattern: SessionPattern = parsed(format!("{field}.pattern"), &limit.pattern)?;
+        Ok((pattern, money(format!("{field}.amount"), limit.amount)?))
+    })?;
+    distinct("session_limits", "has the pattern of another", &limits, |(a, _), (b, _)| a == b)?;
+    Ok(limits.into_iter().collect())
 }
 
 fn limit(field: String, limit: v1::DesiredLimit) -> Read<LimitSpec> {

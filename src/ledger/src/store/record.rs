@@ -10,6 +10,7 @@ use tollgate_domain::hold::End;
 use tollgate_domain::ids::{HoldId, KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::{Rate, RateNow};
+use tollgate_domain::session::SessionLimits;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 use tollgate_domain::window::{Period, Window};
@@ -119,6 +120,8 @@ pub struct AccountSpec {
     pub rates: Vec<RateSpec>,
     /// How much each session of each of its keys may spend.
     pub session_limit: Option<Nanodollars>,
+    /// How much those of some names may, beside it.
+    pub session_limits: SessionLimits,
     /// Tags that clients send are charged to the tag accounts of that name, as pinned ones are.
     pub client_tags_bind: bool,
     /// Fields that change no decision, as a JSON object, in the words of whoever set them.
@@ -177,6 +180,8 @@ pub struct AccountChange {
     pub rates: Option<Vec<RateSpec>>,
     /// How much each session may spend.
     pub session_limit: Option<Option<Nanodollars>>,
+    /// How much sessions of some names may spend, all of it.
+    pub session_limits: Option<SessionLimits>,
     /// Whether tags that clients send bind.
     pub client_tags_bind: Option<bool>,
     /// Replaces all of it.

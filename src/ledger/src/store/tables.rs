@@ -137,6 +137,7 @@ const ACCOUNT: Table = Table {
             "expires_at",
             "metadata",
             "session_limit",
+            "session_limits",
             "client_tags_bind",
             "revision",
             "managed_by",

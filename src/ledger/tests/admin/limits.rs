@@ -2,7 +2,7 @@ use crate::api::Api;
 use crate::spend::{MODEL, ask, hold, settle};
 use serde_json::{Value, json};
 
-use tollgate_domain::hold::{DenialReason, Verdict};
+use tollgate_domain::hold::{DenialReason, HoldAsk, Verdict};
 use tollgate_domain::key;
 
 const FIELDS: &str = r#""max_budget": 100, "budget_duration": "1mo", "budget_time_zone": "Asia/Tokyo", "budget_billing_day": 15,
@@ -69,6 +69,7 @@ async fn what_an_answer_shows_may_come_back() {
         "model_tpm_limit",
         "observe_rates",
         "max_session_budget",
+        "session_budgets",
         "client_tags_bind",
     ];
     let mut body = json!({ "key": key });
@@ -114,6 +115,25 @@ async fn a_session_has_a_budget_and_an_update_takes_it_away() {
     api.post("/key/update", &json!({"key": secret, "max_session_budget": null}).to_string()).await.ok();
     assert!(matches!(hold(&api, ask(2, digest, &[])).await, Verdict::Held { .. }));
     assert_eq!(api.info(&secret).await["max_session_budget"], Value::Null);
+}
+
+#[tokio::test]
+async fn sessions_of_some_names_have_budgets_and_an_update_takes_them_away() {
+    let api = Api::new();
+    let secret = api.key(r#"{"session_budgets": {"ci-*": 0.000000001, "nightly": "2.50"}}"#).await;
+    let digest = key::digest(secret.as_bytes());
+    let info = api.info(&secret).await;
+    assert_eq!(info["session_budgets"], json!({"ci-*": 1e-9, "nightly": 2.5}));
+    let of = |number, session: &str| HoldAsk { session: Some(session.into()), ..ask(number, digest, &[]) };
+    assert!(matches!(hold(&api, of(1, "mine")).await, Verdict::Held { .. }));
+    let Verdict::Denied(denial) = hold(&api, of(2, "ci-7")).await else { panic!("held") };
+    assert_eq!(denial.reason, DenialReason::BudgetTooSmall);
+    for (nothing, left) in [(json!({"nightly": 1}), json!({"nightly": 1})), (Value::Null, json!({}))] {
+        let update = json!({"key": secret, "session_budgets": nothing}).to_string();
+        api.post("/key/update", &update).await.ok();
+        assert_eq!(api.info(&secret).await["session_budgets"], left);
+    }
+    assert!(matches!(hold(&api, of(3, "ci-7")).await, Verdict::Held { .. }));
 }
 
 #[tokio::test]

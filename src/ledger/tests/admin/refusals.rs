@@ -152,6 +152,18 @@ async fn a_wrong_field_is_named() {
         (r#"{"max_parallel_requests": -1}"#, "max_parallel_requests", "must be a whole number"),
         (r#"{"tpd_limit": "many"}"#, "tpd_limit", "must be a whole number"),
         (r#"{"max_session_budget": "NaN"}"#, "max_session_budget", "is not a decimal number"),
+        (r#"{"session_budgets": ["ci-*"]}"#, "session_budgets", "must be an object"),
+        (
+            r#"{"session_budgets": {"ci-*": -1}}"#,
+            "session_budgets",
+            r#"has for "ci-*" an amount must not be"#,
+        ),
+        (
+            r#"{"session_budgets": {"c i": 1}}"#,
+            "session_budgets",
+            r#"has for "c i" no amount: a pattern must have"#,
+        ),
+        (r#"{"session_budgets": {"a": 1, "a": 2}}"#, "session_budgets", r#"has "a" twice"#),
         (r#"{"client_tags_bind": "yes"}"#, "client_tags_bind", "true or false"),
         (r#"{"observe_rates": 1}"#, "observe_rates", "true or false"),
         (r#"{"max_budget": 1, "alert_thresholds": [0]}"#, "alert_thresholds", "whole percents"),

@@ -1,6 +1,6 @@
 //! Apply and Delete: what each does, and that doing it again does nothing.
 
-use crate::world::{NOON, World, calendar, key, lifetime, limit, named, team};
+use crate::world::{NOON, World, calendar, key, lifetime, limit, named, session_limit, team};
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::money::Nanodollars;
 use tollgate_ledger::store::{AccountChange, AccountRef, AccountSpec, NewAccount, Store, StoreError};
@@ -28,6 +28,7 @@ fn full() -> v1::DesiredAccount {
         ],
         rates: vec![rate.clone(), v1::DesiredRate { model: "m".into(), ..rate }],
         session_limit: Some(500),
+        session_limits: vec![session_limit("*-nightly", 7), session_limit("ci-*", 400)],
         tags: vec!["project:x".into()],
         required_tags: vec!["owner".into()],
         client_tags_bind: true,
@@ -48,7 +49,7 @@ pub(crate) async fn each_outcome_has_its_name(world: World) {
     assert_eq!(world.applied(full()).await, (Unchanged, revision));
 
     type Change = fn(&mut v1::DesiredAccount);
-    let changes: [Change; 14] = [
+    let changes: [Change; 16] = [
         |account| account.alias.clear(),
         |account| account.team.clear(),
         |account| account.models.truncate(1),
@@ -57,6 +58,8 @@ pub(crate) async fn each_outcome_has_its_name(world: World) {
         |account| account.limits[0].thresholds_percent = vec![50],
         |account| account.rates[1].limit = 61,
         |account| account.session_limit = None,
+        |account| account.session_limits[1].amount = 401,
+        |account| account.session_limits[1].pattern = "ci-?".into(),
         |account| account.tags.clear(),
         |account| account.client_tags_bind = false,
         |account| account.forbidden.clear(),

@@ -1,7 +1,7 @@
 //! Every field of an account, out of its range.
 
 use crate::paths::without_row;
-use crate::world::{World, calendar, key, lifetime, limit, named};
+use crate::world::{World, calendar, key, lifetime, limit, named, session_limit};
 use std::collections::BTreeSet;
 use tollgate_proto::v1;
 use tollgate_proto::v1::RefusalReason::Invalid;
@@ -79,6 +79,13 @@ fn table() -> Vec<(&'static str, Break)> {
         ("rates[0].limit", |a| a.rates[0].limit = u64::MAX),
         ("rates[1]", |a| a.rates.push(a.rates[0].clone())),
         ("session_limit", |a| a.session_limit = Some(-1)),
+        ("session_limits[0].amount", |a| a.session_limits = vec![session_limit("x", -1)]),
+        ("session_limits[0].amount", |a| a.session_limits = vec![session_limit("x", i64::MAX)]),
+        ("session_limits[0].pattern", |a| a.session_limits = vec![session_limit("", 1)]),
+        ("session_limits[0].pattern", |a| a.session_limits = vec![session_limit("c i", 1)]),
+        ("session_limits[0].pattern", |a| a.session_limits = vec![session_limit(&"x".repeat(129), 1)]),
+        ("session_limits[1]", |a| a.session_limits = vec![session_limit("x", 1), session_limit("x", 2)]),
+        ("session_limits", |a| a.session_limits = vec![session_limit("x", 1); 65]),
         ("tags[0]", |a| a.tags = vec!["no tag".into()]),
         ("tags", |a| a.tags = vec!["t".into(); 17]),
         ("required_tags[0]", |a| a.required_tags = vec![String::new()]),

@@ -1,7 +1,7 @@
 //! List: every account with all that is said of it.
 
 use crate::adopt::by_api;
-use crate::world::{NOON, World, key, lifetime, limit, named, team};
+use crate::world::{NOON, World, key, lifetime, limit, named, session_limit, team};
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::window::{CalendarUnit, Window, Zone};
@@ -52,6 +52,7 @@ pub(crate) async fn all_that_is_said_is_listed(world: World) {
         ],
         rates: vec![rate],
         session_limit: Some(500),
+        session_limits: vec![session_limit("*-nightly", 7), session_limit("ci-*", 400)],
         tags: vec!["project:x".into()],
         required_tags: vec!["owner".into()],
         client_tags_bind: true,

@@ -280,6 +280,10 @@ pub(crate) fn limit(amount: i64, kind: v1::window::Kind) -> v1::DesiredLimit {
     v1::DesiredLimit { amount, window: Some(v1::Window { kind: Some(kind) }), ..v1::DesiredLimit::default() }
 }
 
+pub(crate) fn session_limit(pattern: &str, amount: i64) -> v1::DesiredSessionLimit {
+    v1::DesiredSessionLimit { pattern: pattern.into(), amount }
+}
+
 pub(crate) fn lifetime() -> v1::window::Kind {
     v1::window::Kind::Lifetime(v1::window::Lifetime {})
 }

@@ -214,6 +214,7 @@ const TABLE: &[(&str, Alterations)] = &[
             ("expires_at", "1", NOBODY),
             ("metadata", "'{\"x\": 1}'", NOBODY),
             ("session_limit", "1", NOBODY),
+            ("session_limits", "'{\"x\": 1}'", NOBODY),
             ("client_tags_bind", "NOT client_tags_bind", NOBODY),
             ("revision", "revision + 1", NOBODY),
             ("managed_by", "'x'", NOBODY),

@@ -28,10 +28,10 @@ fn a_place_comes_from_the_command_the_environment_or_a_file() {
     let from_environment =
         command().arg("migrate").env("TOLLGATE_LEDGER_DATABASE_URL", url).output().unwrap();
     for output in [from_file, from_environment] {
-        assert!(said(output, 0).contains("has schema 3"));
+        assert!(said(output, 0).contains("has schema 4"));
     }
     let output = command().arg("migrate").env("TOLLGATE_LEDGER_DB", file.path()).output().unwrap();
-    assert!(said(output, 0).contains("has schema 4"));
+    assert!(said(output, 0).contains("has schema 5"));
     let mut import = command();
     import.args(["import", "--from", "sqlite", "--to", "postgres", "--database-url", url]);
     assert!(said(import.arg("--db").arg(file.path()).output().unwrap(), 0).contains("all of them agree"));
@@ -99,11 +99,11 @@ fn one_schema_more_is_verified_and_not_copied() {
     let folder = tempfile::tempdir().unwrap();
     let database = Place::Postgres(Cluster::shared().database());
     database.run("migrate", &[]);
-    database.alter("INSERT INTO refinery_schema_history VALUES (4, 'next', '2030-01-01T00:00:00Z', '1')");
+    database.alter("INSERT INTO refinery_schema_history VALUES (5, 'next', '2030-01-01T00:00:00Z', '1')");
     database.run("verify", &[]);
     let to = folder.path().join("to");
     let refused = said(database.command("backup").arg("--to").arg(&to).output().unwrap(), 1);
-    assert!(refused.contains("has schema 4, this release knows 3"), "{refused}");
+    assert!(refused.contains("has schema 5, this release knows 4"), "{refused}");
 }
 
 #[test]

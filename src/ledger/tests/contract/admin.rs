@@ -48,6 +48,7 @@ pub(crate) async fn accounts_are_made_changed_listed_and_deleted<B: Backend>(wor
             },
         ],
         session_limit: Some(money(77)),
+        session_limits: [("ci-*".parse().unwrap(), money(7))].into_iter().collect(),
         client_tags_bind: true,
         metadata,
     };

@@ -148,6 +148,7 @@ macro_rules! every_scenario {
             sessions::{
                 a_session_has_a_budget_of_its_own,
                 the_smallest_cap_counts_at_once,
+                a_cap_by_pattern_counts_for_the_sessions_that_it_names,
                 asking_in_vain_makes_no_session,
                 a_session_belongs_to_its_key,
                 a_silent_session_ends_and_goes_on_where_it_was,

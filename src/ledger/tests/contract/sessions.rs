@@ -94,6 +94,43 @@ pub(crate) async fn the_smallest_cap_counts_at_once<B: Backend>(world: &mut Worl
     );
 }
 
+/// Patterns at several levels, and the cap of every session: a session has the smallest that its name matches.
+pub(crate) async fn a_cap_by_pattern_counts_for_the_sessions_that_it_names<B: Backend>(world: &mut World<B>) {
+    let caps = |caps: &[(&str, i64)]| AccountChange {
+        session_limits: Some(
+            caps.iter().map(|(pattern, amount)| (pattern.parse().unwrap(), money(*amount))).collect(),
+        ),
+        ..AccountChange::default()
+    };
+    world.family(1_000_000, 1_000_000, 1_000_000, 1_000_000).await;
+    world.change(team(), caps(&[("ci-*", 5_000)])).await;
+    world.change(key(1), caps(&[("*-nightly", 3_000), ("ci-*", 8_000)])).await;
+    hold(world, "elsewhere", 100).await;
+    assert_eq!(sessions(world).await, [], "a row only where a limit exists");
+    let limits = [("ci-1", 5_000), ("ci-1-nightly", 3_000), ("a-nightly", 3_000)];
+    for restarted in [false, true] {
+        for (session, limit) in limits {
+            let limit_said = refused(world, session, 10).await.amounts.unwrap().limit.get();
+            assert_eq!(limit_said, limit, "{session}, {restarted}");
+        }
+        world.restart().await;
+    }
+    spend(world, "ci-1", 4).await;
+    assert_eq!(refused(world, "ci-1", 2).await.reason, DenialReason::BudgetTooSmall);
+    hold(world, "ci-2", 5).await;
+    world.change(organization(), cap(4_000)).await;
+    assert_eq!(refused(world, "ci-1", 1).await.reason, DenialReason::BudgetSpent, "every session's, too");
+    assert_eq!(refused(world, "elsewhere", 5).await.amounts.unwrap().limit.get(), 4_000);
+    world.change(organization(), no_cap()).await;
+    world.change(team(), caps(&[])).await;
+    hold(world, "ci-1", 4).await;
+    assert_eq!(refused(world, "ci-1", 1).await.amounts.unwrap().limit.get(), 8_000, "nothing is forgotten");
+    world.change(key(1), caps(&[])).await;
+    hold(world, "ci-1", 100).await;
+    let living: Vec<_> = sessions(world).await.into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(living, ["ci-1", "ci-2"]);
+}
+
 /// Names of sessions are the client's: whoever only asks fills no table with them.
 pub(crate) async fn asking_in_vain_makes_no_session<B: Backend>(world: &mut World<B>) {
     world.lone_key(7_000).await;

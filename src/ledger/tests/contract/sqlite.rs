@@ -90,7 +90,7 @@ async fn a_file_of_a_newer_release_is_refused() {
     .unwrap();
     drop(file);
     let error = open_again(path).err().unwrap().to_string();
-    assert!(error.contains("has schema 99, this release knows 4"), "{error}");
+    assert!(error.contains("has schema 99, this release knows 5"), "{error}");
 }
 
 #[tokio::test]

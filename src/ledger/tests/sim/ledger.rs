@@ -2,7 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::oracle::{Decision, Denial, Reply, alias, kind};
-use crate::plan::{Amount, Ask, Belongs, Change, Event, Limit, Message, Name, News, Speed, Tokens, Who};
+use crate::plan::{
+    Amount, Ask, Belongs, Change, Event, Limit, Message, Name, News, SessionsOf, Speed, Tokens, Who,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::Amounts;
 use tollgate_domain::price::{Modifiers, PriceBook};
 use tollgate_domain::rate::Rate;
+use tollgate_domain::session::SessionPattern;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 use tollgate_ledger::clock::Clock;
@@ -384,8 +387,21 @@ fn account_change(change: &Change) -> AccountChange {
         tags: change.tags.as_ref().map(|tags| tags.iter().map(tag).collect()),
         client_tags_bind: change.client_tags_bind,
         session_limit: change.session_limit.map(|limit| limit.map(Nanodollars::new)),
+        session_limits: change
+            .session_limits
+            .as_ref()
+            .map(|limits| limits.iter().map(session_limit).collect()),
         ..AccountChange::default()
     }
+}
+
+fn session_limit((sessions, amount): &(SessionsOf, i64)) -> (SessionPattern, Nanodollars) {
+    let pattern = match sessions {
+        SessionsOf::Every => "session-*".to_owned(),
+        SessionsOf::One(session) => account_id(Who::Session(0, *session)),
+        SessionsOf::Ending(session) => format!("*-{session}"),
+    };
+    (pattern.parse().unwrap(), Nanodollars::new(*amount))
 }
 
 fn new_account(who: Who, spec: &Change) -> NewAccount {
@@ -406,6 +422,7 @@ fn new_account(who: Who, spec: &Change) -> NewAccount {
             tags: change.tags.unwrap_or_default(),
             client_tags_bind: change.client_tags_bind.unwrap_or_default(),
             session_limit: change.session_limit.unwrap_or_default(),
+            session_limits: change.session_limits.unwrap_or_default(),
             ..AccountSpec::default()
         },
         credential,

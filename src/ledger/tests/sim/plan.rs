@@ -63,6 +63,25 @@ pub(crate) struct Belongs {
     pub(crate) user: Option<u8>,
 }
 
+/// Sessions that are told by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionsOf {
+    /// All of them, as there are patterns that all match.
+    Every,
+    One(u8),
+    /// Of one number, whatever stands before it.
+    Ending(u8),
+}
+
+impl SessionsOf {
+    pub(crate) fn has(self, session: u8) -> bool {
+        match self {
+            Self::Every => true,
+            Self::One(of) | Self::Ending(of) => of == session,
+        }
+    }
+}
+
 /// What an admin changes; what is `None` stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -73,6 +92,7 @@ pub(crate) struct Change {
     pub(crate) tags: Option<Vec<u8>>,
     pub(crate) client_tags_bind: Option<bool>,
     pub(crate) session_limit: Option<Option<i64>>,
+    pub(crate) session_limits: Option<Vec<(SessionsOf, i64)>>,
 }
 
 /// Tokens in, from the cache, and out.
@@ -385,11 +405,21 @@ impl Maker {
             tags: Some(self.tags(15)),
             client_tags_bind: Some(likely(&mut self.dice)),
             session_limit: Some(self.session_limit(25)),
+            session_limits: Some(self.session_limits(15)),
         }
     }
 
     fn session_limit(&mut self, likely: usize) -> Option<i64> {
         if self.dice.percent(likely) { Some(self.dice.within(0, 60) * 1_000) } else { None }
+    }
+
+    fn session_limits(&mut self, likely: usize) -> Vec<(SessionsOf, i64)> {
+        let all = [SessionsOf::Every, SessionsOf::One(0), SessionsOf::Ending(1)];
+        let mut limits = Vec::new();
+        for sessions in all {
+            limits.extend(self.session_limit(likely).map(|amount| (sessions, amount)));
+        }
+        limits
     }
 
     fn change(&mut self, who: Who) -> Change {
@@ -401,7 +431,8 @@ impl Maker {
             16 => Change { blocked: Some(self.dice.percent(30)), ..nothing },
             17 => Change { tags: Some(self.tags(40)), ..nothing },
             18 => Change { client_tags_bind: Some(self.dice.percent(50)), ..nothing },
-            _ => Change { session_limit: Some(self.session_limit(70)), ..nothing },
+            _ if self.dice.percent(50) => Change { session_limit: Some(self.session_limit(70)), ..nothing },
+            _ => Change { session_limits: Some(self.session_limits(50)), ..nothing },
         }
     }
 

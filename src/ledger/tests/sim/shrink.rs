@@ -122,6 +122,9 @@ fn change_without(change: &Change) -> Vec<Change> {
     }
     add(&|less| less.tags.iter_mut().for_each(Vec::clear));
     add(&|less| less.session_limit.iter_mut().for_each(|limit| *limit = None));
+    for index in 0..change.session_limits.iter().flatten().count() {
+        add(&|less| less.session_limits = less.session_limits.as_ref().map(|limits| without(limits, index)));
+    }
     add(&|less| less.client_tags_bind.iter_mut().for_each(|bind| *bind = false));
     fewer
 }

@@ -32,6 +32,8 @@ pub struct ListedAccount {
     pub rates: Vec<ListedRate>,
     /// How much each session may spend.
     pub session_limit: Option<Nanodollars>,
+    /// Whether sessions of some names have limits of their own.
+    pub has_session_limits: bool,
     /// Tags that every request carries.
     pub tags: Vec<String>,
     /// Names of tags that every request must bring.

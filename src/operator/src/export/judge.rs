@@ -135,6 +135,7 @@ fn unsayable(account: &ListedAccount, settings: &Settings) -> Vec<String> {
     unless(account.rates.iter().all(|rate| !rate.observe), "rates that only observe");
     unless(account.rates.iter().all(|rate| rate.rate.limit <= RATE_MAX), "a rate beyond 1000000000000");
     unless(account.session_limit.is_none(), "max_session_budget (write a Budget on sessions instead)");
+    unless(!account.has_session_limits, "session_budgets (write Budgets on sessions instead)");
     let kind = account.name.kind;
     let is_team = kind == AccountKind::Team;
     unless(account.tags.is_empty() || is_team || kind == AccountKind::Key, "tags");

@@ -32,6 +32,7 @@ impl TryFrom<v1::ListedAccount> for ListedAccount {
             limits: account.limits.into_iter().map(limit).collect(),
             rates,
             session_limit: account.session_limit.map(Nanodollars::new),
+            has_session_limits: !account.session_limits.is_empty(),
             tags: account.tags,
             required_tags: account.required_tags,
             client_tags_bind: account.client_tags_bind,

@@ -4,6 +4,7 @@ use tollgate_domain::account::AccountName;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::RateKind;
+use tollgate_domain::session::SessionLimits;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 
@@ -32,6 +33,8 @@ pub struct Account {
     pub rates: Vec<RateLimit>,
     /// How much each session of each of its keys may spend.
     pub session_limit: Option<Nanodollars>,
+    /// How much those of some names may, beside it.
+    pub session_limits: SessionLimits,
     /// Tags that every request carries.
     pub tags: Vec<String>,
     /// Names of tags that every request must bring.

@@ -9,6 +9,7 @@ use crate::resources::{Budget, Limit, Mode, Rates, Reference, TargetKind, Target
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::RateKind;
+use tollgate_domain::session::{SessionLimits, SessionPattern};
 use tollgate_domain::time::Timestamp;
 
 /// Whose budgets: those of an object, or of a tag within their namespace.
@@ -21,24 +22,25 @@ pub(super) struct Desires<'a> {
     identities: Identities<'a>,
     budgets: BudgetsOf<'a>,
     /// The budgets on sessions, by their namespace.
-    sessions: BTreeMap<&'a str, Nanodollars>,
+    sessions: BTreeMap<&'a str, SessionLimits>,
 }
 
 impl<'a> Desires<'a> {
     pub(super) fn new(world: &'a World, settings: &'a Settings, verdicts: &Verdicts<'a>) -> Self {
         let mut budgets = BudgetsOf::new();
-        let mut sessions: BTreeMap<&str, Nanodollars> = BTreeMap::new();
+        let mut sessions: BTreeMap<&str, SessionLimits> = BTreeMap::new();
         for (name, budget) in &world.budgets {
             let alive = super::verdict::is_alive(&budget.metadata);
             if !alive || !verdicts.budgets.get(name).is_some_and(|verdict| verdict.counts) {
                 continue;
             }
             let TargetRef { kind, name: target } = &budget.spec.target_ref;
-            if *kind == TargetKind::Session {
+            if *kind == TargetKind::Session
+                && let Ok(pattern) = target.parse::<SessionPattern>()
+            {
+                let of_namespace = sessions.entry(name.namespace.as_str()).or_default();
                 for limit in &budget.spec.limits {
-                    let amount = limits::meaning(limit, "").0.amount;
-                    let lowest = sessions.entry(name.namespace.as_str()).or_insert(amount);
-                    *lowest = amount.min(*lowest);
+                    of_namespace.lower(pattern.clone(), limits::meaning(limit, "").0.amount);
                 }
             }
             let target = ObjectName::new(&name.namespace, target);
@@ -70,6 +72,7 @@ impl<'a> Desires<'a> {
             limits: vec![],
             rates: vec![],
             session_limit: None,
+            session_limits: SessionLimits::default(),
             tags: vec![],
             required_tags: vec![],
             client_tags_bind: false,
@@ -126,6 +129,7 @@ impl<'a> Desires<'a> {
         let team_name = named(&key.spec.team_ref, &name.namespace);
         let team = self.world.teams.get(&team_name)?;
         let per_key = team.spec.per_key.clone().unwrap_or_default();
+        let (session_limit, session_limits) = self.session_limits(name);
         Some(Account {
             alias: key_alias(name, key),
             team: Some(self.identities.account(Kind::Team, &team_name).id),
@@ -133,7 +137,8 @@ impl<'a> Desires<'a> {
             models: narrowed(&per_key.models, &key.spec.models)?,
             limits: limits::rows(self.key_sources(name, team)),
             rates: lower(&rates(per_key.rates.as_ref()), &rates(key.spec.rates.as_ref())),
-            session_limit: self.session_limit(name),
+            session_limit,
+            session_limits,
             tags: distinct(&key.spec.tags),
             blocked: key.spec.blocked,
             expires_at: expiry(key),
@@ -142,10 +147,15 @@ impl<'a> Desires<'a> {
         })
     }
 
-    /// What each session of a key may spend: the release namespace's word is for every key, another's for its own.
-    fn session_limit(&self, key: &ObjectName) -> Option<Nanodollars> {
-        let of = |namespace: &str| self.sessions.get(namespace).copied();
-        of(&self.settings.release_namespace).into_iter().chain(of(&key.namespace)).min()
+    /// What each session of a key may spend, and those of some names: the release namespace's word is for every key,
+    /// another's for its own.
+    fn session_limits(&self, key: &ObjectName) -> (Option<Nanodollars>, SessionLimits) {
+        let spoken = [&self.settings.release_namespace, &key.namespace];
+        let limits = spoken.into_iter().filter_map(|namespace| self.sessions.get(namespace.as_str()));
+        let limits = limits.flat_map(SessionLimits::iter).map(|(pattern, amount)| (pattern.clone(), amount));
+        let (every, some): (Vec<_>, Vec<_>) =
+            limits.partition(|(pattern, _)| *pattern == SessionPattern::every());
+        (every.into_iter().map(|(_, amount)| amount).min(), some.into_iter().collect())
     }
 
     /// The accounts of tags on which there are budgets.

@@ -50,6 +50,11 @@ impl<'a> Identities<'a> {
         }
     }
 
+    /// Whether what a namespace says of all keys is said of those of others, too.
+    pub(super) fn speaks_for_all(&self, namespace: &str) -> bool {
+        namespace == self.settings.release_namespace
+    }
+
     /// Whether an id is that of an object of this cluster.
     pub(super) fn is_of_an_object(&self, id: &str) -> bool {
         id.strip_prefix(&self.settings.cluster).is_some_and(|rest| rest.starts_with('/'))

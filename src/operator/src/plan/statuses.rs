@@ -23,6 +23,7 @@ use crate::resources::{
     VirtualKeyStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeSet;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::time::Timestamp;
 
@@ -48,6 +49,8 @@ pub(super) struct Statuses<'a> {
     prices: &'a Prices,
     now: Timestamp,
     reach: Reach,
+    /// Namespaces of which this plan asks the ledger for a key.
+    asking: BTreeSet<&'a str>,
     statuses: Vec<Action>,
     wake_at: Option<Timestamp>,
 }
@@ -73,7 +76,12 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        Self { world, identities, program, prices, now, reach, statuses: vec![], wake_at }
+        let asked = world
+            .virtual_keys
+            .keys()
+            .filter(|name| program.state(&identities.account(Kind::VirtualKey, name)) == Some(&State::Asked));
+        let asking = asked.map(|name| name.namespace.as_str()).collect();
+        Self { world, identities, program, prices, now, reach, asking, statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -250,10 +258,11 @@ impl<'a> Statuses<'a> {
         let before = budget.status.clone().unwrap_or_default();
         let target = &budget.spec.target_ref;
         let account = self.target(name, budget);
-        let Some(programmed) = self.budget_programmed(verdict, account.as_ref().map(|(account, _)| account))
-        else {
-            return;
+        let programmed = match &account {
+            Some((account, _)) => self.budget_programmed(verdict, account),
+            None => self.session_budget_programmed(name, verdict),
         };
+        let Some(programmed) = programmed else { return };
         let standing = account.filter(|_| verdict.counts);
         let standing = standing.and_then(|(account, scope)| self.world.ledger.standing_of(&account, &scope));
         let limits = self.budget_limits(budget, standing, &before);
@@ -289,17 +298,25 @@ impl<'a> Statuses<'a> {
     }
 
     /// A budget is programmed with the account of its target.
-    fn budget_programmed(&self, verdict: &Verdict, account: Option<&AccountName>) -> Option<Word> {
-        let Some(account) = account.filter(|_| verdict.counts) else {
-            // Sessions have no account of their own: the cap stands on each key.
-            return self.programmed(verdict, Some(&State::Programmed));
-        };
+    fn budget_programmed(&self, verdict: &Verdict, account: &AccountName) -> Option<Word> {
+        if !verdict.counts {
+            return self.programmed(verdict, None);
+        }
         let state = self.program.state(account);
         if state.is_none() && self.reach == Reach::Synced {
             let message = "The ledger does not have the target: see its conditions.";
             return Some(Word::new(false, "TargetNotProgrammed", message));
         }
         self.programmed(verdict, state)
+    }
+
+    /// Sessions have no account of their own: their cap stands on each key that it concerns. A key that is refused says so itself.
+    fn session_budget_programmed(&self, name: &ObjectName, verdict: &Verdict) -> Option<Word> {
+        let namespace = name.namespace.as_str();
+        let for_all = self.identities.speaks_for_all(namespace);
+        let is_asked = self.asking.contains(namespace) || (for_all && !self.asking.is_empty());
+        let state = if is_asked { State::Asked } else { State::Programmed };
+        self.programmed(verdict, Some(&state))
     }
 
     fn budget_limits(

@@ -13,6 +13,7 @@ use crate::resources::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::{Selector, SelectorExt};
 use std::collections::{BTreeMap, BTreeSet};
+use tollgate_domain::session::SessionPattern;
 
 /// What is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -367,17 +368,20 @@ fn budget(name: &ObjectName, budget: &Budget, world: &World, settings: &Settings
         );
         Problem::new("AdoptionNotPermitted", message)
     });
-    let flaw = budget
-        .spec
-        .limits
-        .iter()
-        .enumerate()
-        .find_map(|(index, limit)| limits::meaning(limit, &format!("spec.limits[{index}]")).1);
+    let mut limits = budget.spec.limits.iter().enumerate();
+    let flaw = limits.find_map(|(index, limit)| limits::meaning(limit, &format!("spec.limits[{index}]")).1);
     Verdict::new(
-        not_listed(name, Kind::Budget, settings).or(foreign),
+        not_listed(name, Kind::Budget, settings).or(foreign).or_else(|| no_pattern(budget)),
         target_missing(name, budget, world),
         flaw,
     )
+}
+
+/// The schema lets no such budget pass.
+fn no_pattern(budget: &Budget) -> Option<Problem> {
+    let target = &budget.spec.target_ref;
+    let why = target.name.parse::<SessionPattern>().err().filter(|_| target.kind == TargetKind::Session)?;
+    Some(Problem::new("InvalidTarget", format!("targetRef.name {why}: make another Budget")))
 }
 
 fn target_missing(name: &ObjectName, budget: &Budget, world: &World) -> Option<Problem> {

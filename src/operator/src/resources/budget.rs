@@ -71,15 +71,15 @@ pub struct BudgetSpec {
 #[x_kube(
     validation = Rule::new("self.kind != 'Tag' || self.name.matches('^[A-Za-z0-9:._/-]{1,64}$')")
         .message("a tag has 1 to 64 letters, digits and : . _ / - : write it like project:payments"),
-    validation = Rule::new("self.kind != 'Session' || self.name == '*'")
-        .message("a budget on sessions counts for each of them: write name: \"*\""),
+    validation = Rule::new("self.kind != 'Session' || self.name.matches('^[!-~]{1,128}$')")
+        .message("a pattern of sessions has 1 to 128 visible ASCII characters: write it like ci-*, or \"*\" for every session"),
     validation = Rule::new("self.kind in ['Tag', 'Session'] || self.name.matches('^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$')")
         .message("targetRef.name is the name of an object of this namespace: write it like engineering"),
 )]
 pub struct TargetRef {
     /// An object of the budget's own namespace, a tag, or each session.
     pub kind: TargetKind,
-    /// The object's name, the tag, or `*` for each session.
+    /// The object's name; the tag; or the name of a session, in which `*` stands for any characters: `*` alone for every session.
     #[schemars(length(max = 256))]
     pub name: String,
 }

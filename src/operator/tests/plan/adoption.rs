@@ -6,6 +6,7 @@ use tollgate_domain::account::AccountKind::{self, Key, Tag, Team};
 use tollgate_domain::account::AccountName;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::session::SessionLimits;
 use tollgate_domain::window::{CalendarUnit, Window, Zone};
 use tollgate_operator::plan::{Account, Action, CaBundle, Credential, Kind, Limit};
 use tollgate_operator::resources::ROTATE_ANNOTATION;
@@ -31,6 +32,7 @@ pub(crate) fn by_api(kind: AccountKind, id: &str) -> Account {
         limits: vec![],
         rates: vec![],
         session_limit: None,
+        session_limits: SessionLimits::default(),
         tags: vec![],
         required_tags: vec![],
         client_tags_bind: false,

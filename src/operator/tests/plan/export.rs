@@ -50,6 +50,7 @@ fn listed(account: &Account, managed_by: &str) -> ListedAccount {
         limits: account.limits.iter().map(limit).collect(),
         rates: account.rates.iter().map(rate).collect(),
         session_limit: account.session_limit,
+        has_session_limits: !account.session_limits.is_empty(),
         tags: account.tags.clone(),
         required_tags: account.required_tags.clone(),
         client_tags_bind: account.client_tags_bind,
@@ -327,6 +328,7 @@ fn what_cannot_be_said_stays_whole_with_the_api_and_is_named() {
     assert_eq!(export(&small(), &settings()).left, []);
     let rows: Vec<(AccountKind, &str, Change, &str, usize)> = vec![
         (Organization, "o", |a| a.session_limit = Some("1".parse().unwrap()), "max_session_budget", 3),
+        (Organization, "o", |a| a.has_session_limits = true, "session_budgets", 3),
         (Organization, "o", |a| a.tags = vec!["x".into()], "tags", 3),
         (Organization, "o", |a| a.models = vec![String::new()], "its models", 3),
         (Team, "t", |a| a.name.id = "kubernetes/x/t".into(), "looks like that of a custom resource", 2),

@@ -6,7 +6,7 @@ use tollgate_domain::account::AccountKind::{Key, Tag, Team};
 use tollgate_domain::account::AccountName;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::rate::RateKind;
-use tollgate_operator::plan::Kind;
+use tollgate_operator::plan::{Action, Kind};
 
 fn dollars(text: &str) -> Nanodollars {
     text.parse().unwrap()
@@ -121,6 +121,59 @@ fn a_budget_on_sessions_caps_each_session_of_the_keys_that_it_concerns() {
     cluster.apply(&budget("own", "payments", &session("9")));
     cluster.settle();
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")), "the lowest");
+}
+
+#[test]
+fn a_budget_on_sessions_of_some_names_caps_those_alone() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    let on = |pattern: &str, amount: &str| {
+        format!(
+            "{{targetRef: {{kind: Session, name: \"{pattern}\"}}, limits: [{{amount: \"{amount}\", period: Lifetime}}]}}"
+        )
+    };
+    let limits = |cluster: &Cluster| {
+        let key = cluster.key("payments/agent");
+        let all = key.session_limits.iter();
+        (key.session_limit, all.map(|(pattern, amount)| (pattern.to_string(), amount)).collect::<Vec<_>>())
+    };
+    cluster.settings.platform_namespaces.insert("payments".into());
+    cluster.apply(&budget("ci", "tollgate", &on("ci-*", "5")));
+    cluster.apply(&budget("night", "payments", &on("*-nightly", "3")));
+    cluster.apply(&budget("ci", "payments", &on("ci-*", "4")));
+    cluster.apply(&budget("ci", "platform", &on("ci-*", "1")));
+    cluster.settle();
+    assert_eq!(
+        limits(&cluster),
+        (None, vec![("*-nightly".into(), dollars("3")), ("ci-*".into(), dollars("4"))])
+    );
+    assert_eq!(cluster.budget_status("payments/night").target.as_deref(), Some("Session/*-nightly"));
+    cluster.apply(&budget("all", "tollgate", &on("*", "9")));
+    cluster.delete(Kind::Budget, "payments/ci");
+    cluster.settle();
+    let left = vec![("*-nightly".into(), dollars("3")), ("ci-*".into(), dollars("5"))];
+    assert_eq!(limits(&cluster), (Some(dollars("9")), left));
+    // It is programmed with the keys that it concerns, and not before.
+    let is_ready = |cluster: &Cluster, name: &str| {
+        condition(&cluster.budget_status(name).conditions, "Ready") == "True Ready"
+    };
+    cluster.apply(&budget("more", "tollgate", &on("more-*", "1")));
+    cluster.apply(&budget("more", "platform", &on("more-*", "1")));
+    let written = |cluster: &Cluster| {
+        let statuses = cluster.plan().actions.into_iter().filter_map(|action| match action {
+            Action::SetStatus { object, .. } => Some(object.name.to_string()),
+            _ => None,
+        });
+        statuses.collect::<Vec<_>>()
+    };
+    assert_eq!(written(&cluster), ["platform/more"], "there is no key");
+    cluster.settle();
+    assert!(is_ready(&cluster, "tollgate/more") && is_ready(&cluster, "platform/more"));
+    // What the schema would not let pass caps nothing, and says so.
+    cluster.apply(&budget("none", "tollgate", &on("c i", "1")));
+    cluster.settle();
+    let conditions = &cluster.budget_status("tollgate/none").conditions;
+    assert_eq!(condition(conditions, "Accepted"), "False InvalidTarget");
+    assert_eq!(cluster.key("payments/agent").session_limits.iter().count(), 3);
 }
 
 fn tag(namespace: &str) -> AccountName {

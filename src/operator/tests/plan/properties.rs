@@ -73,7 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(namespace, allowed, organization, most)| Step::Team { namespace, allowed, organization, most }),
         5 => (0..3_u8, 0..3_u8, 0..3_u8, any::<bool>(), any::<bool>())
             .prop_map(|(namespace, number, team, named, rotates)| Step::VirtualKey { namespace, number, team, named, rotates }),
-        2 => (0..3_u8, 0..6_u8, any::<u16>()).prop_map(|(namespace, target, amount)| Step::Budget { namespace, target, amount }),
+        2 => (0..3_u8, 0..7_u8, any::<u16>()).prop_map(|(namespace, target, amount)| Step::Budget { namespace, target, amount }),
         3 => (0..3_u8, 0..3_u8, 0..6_u8).prop_map(|(namespace, number, says)| Step::PriceBook { namespace, number, says }),
         2 => (0..5_u8, 0..3_u8, 0..3_u8).prop_map(|(kind, namespace, number)| Step::Delete { kind, namespace, number }),
         1 => (0..3_u8, 0..3_u8).prop_map(|(namespace, number)| Step::DeleteSecret { namespace, number }),
@@ -119,6 +119,7 @@ fn manifest(step: &Step) -> Option<String> {
                 ("VirtualKey", "key1"),
                 ("Tag", "tag"),
                 ("Session", "*"),
+                ("Session", "ci-*"),
             ][usize::from(*target)];
             format!(
                 "kind: Budget\nmetadata: {{name: {}, namespace: {}}}\n\

@@ -1344,7 +1344,7 @@ pub struct DesiredAccount {
     pub limits: ::prost::alloc::vec::Vec<DesiredLimit>,
     #[prost(message, repeated, tag = "10")]
     pub rates: ::prost::alloc::vec::Vec<DesiredRate>,
-    /// How much each session of each of its keys may spend.
+    /// How much each session of each of its keys may spend; for those of some names alone, see session_limits.
     #[prost(int64, optional, tag = "11")]
     pub session_limit: ::core::option::Option<i64>,
     /// Tags that every request carries, and names of tags that every request must bring.
@@ -1368,6 +1368,18 @@ pub struct DesiredAccount {
     /// of them: those that work then work on, and where none does, that is refused.
     #[prost(message, repeated, tag = "18")]
     pub credentials: ::prost::alloc::vec::Vec<DesiredCredential>,
+    /// At most 64, each pattern once. Of those that a session's name matches, session_limit included, the smallest counts.
+    #[prost(message, repeated, tag = "19")]
+    pub session_limits: ::prost::alloc::vec::Vec<DesiredSessionLimit>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DesiredSessionLimit {
+    /// 1 to 128 visible ASCII characters, in which `*` stands for any run of them, such as `ci-*`.
+    #[prost(string, tag = "1")]
+    pub pattern: ::prost::alloc::string::String,
+    /// How much each such session may spend.
+    #[prost(int64, tag = "2")]
+    pub amount: i64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DesiredCredential {

@@ -1,7 +1,7 @@
 //! Making, changing and deleting accounts.
 
 use super::balance::NewBalance;
-use super::code::{Failure, corrupt, json_list, parsed, signed, unsigned};
+use super::code::{Failure, corrupt, json_list, parsed, session_limits_json, signed, unsigned};
 use super::keys::Count;
 use super::memory::Books;
 use super::meta;
@@ -303,8 +303,9 @@ impl Books<'_> {
         self.db.execute(
             r#"UPDATE account SET alias = $1, organization = $2, team = $3, "user" = $4, models = $5, tags = $6,
                  budget_duration = $7, blocked = $8, expires_at = $9, session_limit = $10, client_tags_bind = $11,
-                 metadata = $12, updated_at = $13, forbidden = $14, required_tags = $15, revision = revision + 1
-             WHERE account = $16"#,
+                 metadata = $12, updated_at = $13, forbidden = $14, required_tags = $15, session_limits = $16,
+                 revision = revision + 1
+             WHERE account = $17"#,
             &values![
                 spec.alias.as_deref(),
                 owners.organization,
@@ -321,6 +322,7 @@ impl Books<'_> {
                 now.unix_ms(),
                 &json_list(&forbidden),
                 &json_list(&required_tags),
+                &session_limits_json(&spec.session_limits),
                 account,
             ],
         )?;
@@ -516,6 +518,7 @@ fn changed(old: AccountSpec, change: &AccountChange) -> AccountSpec {
         expires_at: or(&change.expires_at, old.expires_at),
         rates: or(&change.rates, old.rates),
         session_limit: or(&change.session_limit, old.session_limit),
+        session_limits: or(&change.session_limits, old.session_limits),
         client_tags_bind: or(&change.client_tags_bind, old.client_tags_bind),
         metadata: or(&change.metadata, old.metadata),
     }

@@ -359,6 +359,7 @@ fn change(desired: &DesiredAccount) -> AccountChange {
         expires_at: Some(spec.expires_at),
         rates: Some(spec.rates),
         session_limit: Some(spec.session_limit),
+        session_limits: Some(spec.session_limits),
         client_tags_bind: Some(spec.client_tags_bind),
         metadata: None,
     }

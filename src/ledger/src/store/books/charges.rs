@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use tollgate_domain::account::{ACCOUNTS_MAX, AccountKind};
 use tollgate_domain::hold::HoldAsk;
 use tollgate_domain::ids::Tag;
+use tollgate_domain::money::Nanodollars;
 use tollgate_domain::time::Timestamp;
 
 /// What a request charges.
@@ -21,8 +22,8 @@ pub(super) struct Charges<'a> {
     pub(super) tags: Vec<&'a Tag>,
     /// How many of them bind.
     pub(super) binding: usize,
-    /// A session under a cap that has no account yet: it gets one with its first hold, and none by asking in vain.
-    pub(super) new_session: Option<&'a str>,
+    /// A session that has no account yet, and its cap: it gets one with its first hold, and none by asking in vain.
+    pub(super) new_session: Option<(&'a str, Nanodollars)>,
 }
 
 /// A request that would charge more accounts than one may.
@@ -44,15 +45,15 @@ impl Books<'_> {
         let binding = if key.client_tags_bind { tags.len() } else { pinned };
         let mut accounts: Vec<i64> = key.accounts.iter().map(|(account, _)| *account).collect();
         accounts.extend(self.tag_accounts(key.tag_scopes(), tags.iter().take(binding).copied())?);
-        let session = ask.session.as_deref().filter(|_| key.session_limit.is_some());
+        let session = ask.session.as_deref().and_then(|name| Some((name, key.session_limits.of(name)?)));
         if accounts.len() + usize::from(session.is_some()) > ACCOUNTS_MAX {
             return Err(StoreError::Invalid(TOO_MANY_ACCOUNTS).into());
         }
         let mut new_session = None;
-        if let Some(session) = session {
-            match self.find_session(key, session)? {
+        if let Some((name, cap)) = session {
+            match self.find_session(key, name)? {
                 Some(account) => accounts.push(account),
-                None => new_session = Some(session),
+                None => new_session = Some((name, cap)),
             }
         }
         Ok(Charges { accounts, tags, binding, new_session })

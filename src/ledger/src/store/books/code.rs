@@ -2,10 +2,12 @@
 
 use crate::store::sql::{self, Row, SqlError, SqlErrorKind};
 use crate::store::{HoldState, StoreError};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use tollgate_domain::bounds::Bounds;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::session::SessionLimits;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 
@@ -188,6 +190,22 @@ pub(super) fn list<T: FromStr>(column: &'static str, json: &str) -> sql::Result<
     texts.iter().map(|text| parsed(column, text)).collect()
 }
 
+/// Limits of sessions as a JSON object of patterns and nano-dollars.
+pub(super) fn session_limits_json(limits: &SessionLimits) -> String {
+    let members = limits.iter().map(|(pattern, amount)| (pattern.to_string(), amount.get().into()));
+    serde_json::Value::Object(members.collect()).to_string()
+}
+
+pub(super) fn session_limits(json: &str) -> sql::Result<SessionLimits> {
+    if json == "{}" {
+        return Ok(SessionLimits::default());
+    }
+    const COLUMN: &str = "session_limits";
+    let members: BTreeMap<String, i64> = serde_json::from_str(json).map_err(|_| corrupt(COLUMN))?;
+    let limit = |(pattern, amount): (String, i64)| Ok((parsed(COLUMN, &pattern)?, Nanodollars::new(amount)));
+    members.into_iter().map(limit).collect()
+}
+
 /// Parts in percent.
 pub(super) fn thresholds(json: &str) -> sql::Result<Vec<u16>> {
     serde_json::from_str(json).map_err(|_| corrupt("thresholds"))
@@ -207,6 +225,18 @@ mod tests {
         #[test]
         fn no_bytes_break_the_unpacking(bytes: Vec<u8>) {
             let _ = unpack(&bytes);
+        }
+    }
+
+    #[test]
+    fn limits_of_sessions_survive_their_text() {
+        let limits = [("ci-*", 5), ("a\"b", i64::MAX)];
+        let limits = limits.map(|(pattern, amount)| (pattern.parse().unwrap(), Nanodollars::new(amount)));
+        let limits: SessionLimits = limits.into_iter().collect();
+        assert_eq!(session_limits(&session_limits_json(&limits)).unwrap(), limits);
+        assert_eq!(session_limits_json(&SessionLimits::default()), "{}");
+        for corrupt in ["", "[]", r#"{"ci-*": 0.5}"#, r#"{"ci-*": "5"}"#, r#"{"": 5}"#, r#"{"c i": 5}"#] {
+            assert!(session_limits(corrupt).is_err(), "{corrupt}");
         }
     }
 

@@ -172,12 +172,12 @@ impl Books<'_> {
         let moment = self.moment(&charges.accounts, now)?;
         let mut balances = self.current_balances(&charges.accounts, ask.model.as_str(), moment)?;
         let mut limits = self.limits_over(&balances, moment)?;
-        limits.extend(charges.new_session.and(key.session_limit).map(|cap| self.unspent_session(cap)));
+        limits.extend(charges.new_session.map(|(_, cap)| self.unspent_session(cap)));
         let would_deny = match admission::afford(amount, limits.iter().map(LimitNow::counted)) {
             Ok(would_deny) => would_deny.or(taken.would_deny.then_some(DenialReason::RateLimited)),
             Err(denied) => return Ok(Verdict::Denied(denied)),
         };
-        if let Some(session) = charges.new_session {
+        if let Some((session, _)) = charges.new_session {
             let account = self.make_session(&key, session, now)?;
             balances.push(self.current_balance(account, 0, moment)?.1);
         }

@@ -1,6 +1,6 @@
 //! What a key is: whose accounts it charges, and the policy that follows from them.
 
-use super::code::{corrupt, list, maybe_instant, money, parsed, thresholds, unsigned};
+use super::code::{corrupt, list, maybe_instant, money, parsed, session_limits, thresholds, unsigned};
 use super::memory::Ground;
 use crate::owner_scope::{ClusterNamespace, KUBERNETES, Namespace, OwnerScope};
 use crate::store::TagScope;
@@ -14,6 +14,7 @@ use tollgate_domain::ids::{KeyDigest, Tag};
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::Policy;
 use tollgate_domain::rate::{Rate, RateKind};
+use tollgate_domain::session::{SessionLimits, SessionPattern};
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::Window;
 
@@ -31,7 +32,7 @@ pub(super) struct Key {
     /// The scope of the tags of the namespace that has made it; empty: none has.
     pub(super) namespace: String,
     /// How much each of its sessions may spend.
-    pub(super) session_limit: Option<Nanodollars>,
+    pub(super) session_limits: SessionLimits,
     /// Tags that clients send bind, as pinned ones do.
     pub(super) client_tags_bind: bool,
     /// The namespace whose own resource has made it; `None`: somebody else has.
@@ -229,11 +230,12 @@ pub(super) fn load_charged(db: &dyn Sql, account: i64, ground: &Ground) -> sql::
     if read.level.label.kind != AccountKind::Session {
         return read.charged(ground);
     }
-    Ok(Charged { counts: counts(session_cap(db, &read.level.scope)?, None), ..read.charged(ground)? })
+    let cap = session_cap(db, &read.level.scope, &read.level.id)?;
+    Ok(Charged { counts: counts(cap, None), ..read.charged(ground)? })
 }
 
 const LEVEL: &str = "SELECT kind, alias, models, tags, budget_duration, blocked, expires_at, revision, forbidden, required_tags,
-        scope, id, session_limit, client_tags_bind, managed_by, owner_scope
+        scope, id, session_limit, client_tags_bind, managed_by, owner_scope, session_limits
     FROM account WHERE account = $1";
 const LIMITS: &str = r#"SELECT "window", amount, observe, model, soft, thresholds, main FROM budget_limit WHERE account = $1
     ORDER BY main DESC, budget_limit"#;
@@ -276,7 +278,7 @@ struct Level {
     budget_duration: Option<String>,
     blocked: bool,
     expires_at: Option<Timestamp>,
-    session_limit: Option<Nanodollars>,
+    session_limits: SessionLimits,
     client_tags_bind: bool,
     home: Option<Namespace>,
     namespace: String,
@@ -290,6 +292,10 @@ impl Level {
         let alias = row.maybe_string(1)?;
         // People know a tag by its id.
         let alias = if kind == AccountKind::Tag { alias.or(Some(id.clone())) } else { alias };
+        let mut session_limits = session_limits(row.text(16)?)?;
+        if let Some(amount) = row.maybe_int(12)? {
+            session_limits.lower(SessionPattern::every(), Nanodollars::new(amount));
+        }
         Ok(Self {
             label: AccountLabel { kind, alias: alias.unwrap_or_default() },
             scope: row.text(10)?.to_owned(),
@@ -302,7 +308,7 @@ impl Level {
             budget_duration: row.maybe_string(4)?,
             blocked: row.flag(5)?,
             expires_at: maybe_instant(row, 6)?,
-            session_limit: row.maybe_int(12)?.map(Nanodollars::new),
+            session_limits,
             client_tags_bind: row.flag(13)?,
             home: home(row.text(14)?, row.text(15)?),
             revision: row.int(7)?,
@@ -366,7 +372,7 @@ impl Read {
 }
 
 /// The cap of a session: the smallest that the accounts of its key say now, so that a change works on sessions that run.
-fn session_cap(db: &dyn Sql, key: &str) -> sql::Result<Vec<(Window, String, Cap)>> {
+fn session_cap(db: &dyn Sql, key: &str, session: &str) -> sql::Result<Vec<(Window, String, Cap)>> {
     let found = db.query(
         r#"SELECT account, organization, team, "user" FROM account WHERE kind = 'key' AND scope = '' AND id = $1"#,
         &values![key],
@@ -376,17 +382,12 @@ fn session_cap(db: &dyn Sql, key: &str) -> sql::Result<Vec<(Window, String, Cap)
     };
     let owners = owner_rows(found)?;
     let (_, rows) = chain(owners, &Teams::read(db, owners.team.into_iter())?);
-    let least = load_levels(db, &rows)?
-        .into_values()
-        .fold(None, |least, read| smaller(least, read.level.session_limit));
+    let least =
+        load_levels(db, &rows)?.values().filter_map(|read| read.level.session_limits.of(session)).min();
     let cap = |amount| {
         (Window::Lifetime, String::new(), Cap { amount, observe: false, soft: false, thresholds: [].into() })
     };
     Ok(least.map(cap).into_iter().collect())
-}
-
-fn smaller(one: Option<Nanodollars>, other: Option<Nanodollars>) -> Option<Nanodollars> {
-    [one, other].into_iter().flatten().min()
 }
 
 /// The limits of an account, and whether one of them is the main one, whose window `spend` shows.
@@ -459,7 +460,7 @@ fn merge<T: PartialEq + Clone>(all: &mut Vec<T>, more: &[T]) {
 struct Draft {
     policy: Policy,
     accounts: Vec<(i64, i64)>,
-    session_limit: Option<Nanodollars>,
+    session_limits: SessionLimits,
     client_tags_bind: bool,
     organization: String,
     namespace: String,
@@ -482,7 +483,7 @@ impl Draft {
         Self {
             policy,
             accounts: Vec::new(),
-            session_limit: None,
+            session_limits: SessionLimits::default(),
             client_tags_bind: false,
             organization: String::new(),
             namespace: String::new(),
@@ -517,7 +518,9 @@ impl Draft {
         }
         policy.accounts.push(level.label.clone());
         self.accounts.push((account, level.revision));
-        self.session_limit = smaller(self.session_limit, level.session_limit);
+        for (pattern, amount) in level.session_limits.iter() {
+            self.session_limits.lower(pattern.clone(), amount);
+        }
         self.client_tags_bind |= level.client_tags_bind;
     }
 
@@ -530,7 +533,7 @@ impl Draft {
             id: self.id,
             organization: self.organization,
             namespace: self.namespace,
-            session_limit: self.session_limit,
+            session_limits: self.session_limits,
             client_tags_bind: self.client_tags_bind,
             home: self.home,
         }

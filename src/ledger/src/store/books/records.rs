@@ -1,7 +1,8 @@
 //! Accounts as they are shown. Everything here only reads.
 
 use super::code::{
-    corrupt, digest, instant, list, maybe_instant, money, parsed, signed, thresholds, unsigned,
+    corrupt, digest, instant, list, maybe_instant, money, parsed, session_limits, signed, thresholds,
+    unsigned,
 };
 use super::limits::leaves_at;
 use super::memory::Ground;
@@ -48,7 +49,7 @@ pub(super) fn record(
     let rows = db.query(
         r#"SELECT a.kind, a.id, a.alias, o.id, t.id, u.id, a.models, a.tags, a.budget_duration, a.blocked,
              a.expires_at, a.session_limit, a.client_tags_bind, a.metadata, a.created_by, a.created_at, a.updated_at,
-             a.forbidden, a.required_tags, a.scope
+             a.forbidden, a.required_tags, a.scope, a.session_limits
          FROM account a
              LEFT JOIN account o ON o.account = a.organization
              LEFT JOIN account t ON t.account = a.team
@@ -106,6 +107,7 @@ fn read_account(row: &Row) -> sql::Result<AccountRecord> {
         expires_at: maybe_instant(row, 10)?,
         rates: Vec::new(),
         session_limit: row.maybe_int(11)?.map(Nanodollars::new),
+        session_limits: session_limits(row.text(20)?)?,
         client_tags_bind: row.flag(12)?,
         metadata: serde_json::from_str(row.text(13)?).map_err(|_| corrupt("metadata"))?,
     };

@@ -27,6 +27,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__books", include_str!("../../../migrations/postgres/V1__books.sql")),
     ("V2__growth", include_str!("../../../migrations/postgres/V2__growth.sql")),
     ("V3__overlays", include_str!("../../../migrations/postgres/V3__overlays.sql")),
+    ("V4__session_limits", include_str!("../../../migrations/postgres/V4__session_limits.sql")),
 ];
 
 /// The newest schema that this release knows.

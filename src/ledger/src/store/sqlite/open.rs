@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("V2__limits", include_str!("../../../migrations/sqlite/V2__limits.sql")),
     ("V3__growth", include_str!("../../../migrations/sqlite/V3__growth.sql")),
     ("V4__overlays", include_str!("../../../migrations/sqlite/V4__overlays.sql")),
+    ("V5__session_limits", include_str!("../../../migrations/sqlite/V5__session_limits.sql")),
 ];
 
 /// The newest schema that this release knows.

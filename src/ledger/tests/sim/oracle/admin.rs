@@ -62,6 +62,8 @@ impl Oracle {
         account.tags = change.tags.clone().unwrap_or(std::mem::take(&mut account.tags));
         account.client_tags_bind = change.client_tags_bind.unwrap_or(account.client_tags_bind);
         account.session_limit = change.session_limit.unwrap_or(account.session_limit);
+        account.session_limits =
+            change.session_limits.clone().unwrap_or(std::mem::take(&mut account.session_limits));
         account.revision += 1;
         if let Some(speeds) = &change.rates {
             replace_rates(&mut account.rates, speeds, now, ids);

@@ -119,8 +119,7 @@ impl Oracle {
                 [Some(everywhere), inside].into_iter().flatten().filter(|who| self.account(*who).is_some()),
             );
         }
-        if let Some(session) = ask.session.filter(|_| chain.iter().any(|who| of(who).session_limit.is_some()))
-        {
+        if let Some(session) = ask.session.filter(|session| self.session_cap(chain, *session).is_some()) {
             charged.push(Who::Session(ask.key, session));
         }
         let counted = charged.iter().flat_map(|who| self.places(*who));

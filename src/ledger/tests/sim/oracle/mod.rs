@@ -7,7 +7,7 @@ mod holds;
 mod sums;
 
 use crate::bucket::Bucket;
-use crate::plan::{Amount, Belongs, Message, Name, Speed, Tokens, Who};
+use crate::plan::{Amount, Belongs, Message, Name, SessionsOf, Speed, Tokens, Who};
 use crate::spans::{MINUTE_MS, SECOND_MS, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::account::{AccountKind, AccountLabel};
@@ -92,6 +92,7 @@ pub(crate) struct Account {
     tags: Vec<u8>,
     client_tags_bind: bool,
     session_limit: Option<i64>,
+    session_limits: Vec<(SessionsOf, i64)>,
     revision: u32,
     /// When that was last changed.
     changed_at: i64,

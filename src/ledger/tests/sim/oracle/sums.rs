@@ -56,10 +56,20 @@ impl Oracle {
         }
     }
 
+    /// The smallest that the accounts of a key say of a session.
+    pub(super) fn session_cap(&self, chain: &[Who], session: u8) -> Option<i64> {
+        let said = chain.iter().map(|who| &self.accounts[who]);
+        let said = said.flat_map(|account| {
+            let of_it = account.session_limits.iter().filter(|(sessions, _)| sessions.has(session));
+            account.session_limit.into_iter().chain(of_it.map(|(_, amount)| *amount))
+        });
+        said.min()
+    }
+
     /// The limits of an account; of a session, what the accounts of its key say.
     pub(super) fn caps(&self, who: Who) -> Vec<Cap> {
-        let Who::Session(key, _) = who else { return self.accounts[&who].caps.clone() };
-        let least = self.chain(key).into_iter().filter_map(|who| self.accounts[&who].session_limit).min();
+        let Who::Session(key, session) = who else { return self.accounts[&who].caps.clone() };
+        let least = self.session_cap(&self.chain(key), session);
         let cap = |amount| Cap {
             amount,
             span: Span::Lifetime,
