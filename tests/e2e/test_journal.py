@@ -16,6 +16,7 @@ CLAUDE_CODE = json.dumps({"device_id": "d", "account_uuid": "", "session_id": "o
         ({"session-id": "of-codex"}, "of-codex"),
         ({"session_id": "of-codex-too"}, "of-codex-too"),
         ({"x-claude-code-session-id": "first", "session-id": "second"}, "first"),
+        ({"x-claude-code-session-id": "of-the-agent", "session-id": "second", "x-tollgate-session": "ci-7"}, "ci-7"),
         ({}, None),
     ],
 )
@@ -26,6 +27,7 @@ def test_the_session_lands_in_the_journal(stack, mock, headers, session):
     assert answer.status == 200, text
     row = books.only()
     assert (row["session_id"], row["metadata"]["client"]) == (session, "claude-cli")
+    assert "x-tollgate-session" not in mock.requests()[-1]["headers"]
     assert row["request_id"] == answer.headers["x-tollgate-request-id"]
 
 

@@ -59,6 +59,19 @@ def test_a_budget_on_a_model_leaves_the_others_alone(stack, mock):
     assert stack.chat(key, headers=SMALL).status_code == 200
 
 
+def test_sessions_by_their_names_have_caps_and_close_no_others(stack, mock):
+    """Not even for the moment in which a refusal is remembered: each of Envoy's workers is met several times."""
+    key = stack.key(session_budgets={"ci-*": 0}, model_max_budget={"claude-haiku-4-5": 0})
+    named = {"x-claude-code-session-id": "3b6c1a0e-5f6e-4b61-9f60-0d6c8e4b2a11"}
+    for _ in range(8):
+        refused = stack.messages(key, headers={**SMALL, **named, "x-tollgate-session": "ci-7"})
+        assert refused.status_code == 402 and "your session" in refused.json()["error"]["message"], refused.text
+        assert stack.messages(key, headers={**SMALL, **named}).status_code == 200
+        assert stack.messages(key, headers=SMALL).status_code == 200
+        assert stack.messages(key, {"model": "claude-haiku-4-5"}, headers=SMALL).status_code == 402
+        assert stack.chat(key, headers=SMALL).status_code == 200
+
+
 def test_a_session_has_a_cap_of_its_own(stack, mock):
     key = stack.key(max_session_budget=0.003)
     session = {"x-claude-code-session-id": "3b6c1a0e-5f6e-4b61-9f60-0d6c8e4b2a11"}

@@ -87,6 +87,8 @@ def test_a_good_manifest_is_taken(definitions, kind):
         ("Budget", {"limits": []}, 'write one, such as {amount: "100", period: Month}'),
         ("Budget", {"targetRef.kind": "Tag", "targetRef.name": "a b"}, "write it like project:payments"),
         ("Budget", {"targetRef.kind": "Session", "targetRef.name": "ci *", "limits.0.period": "Lifetime"}, "write it like ci-*"),
+        ("Budget", {"targetRef.kind": "Session", "targetRef.name": "x" * 129, "limits.0.period": "Lifetime"}, "has 1 to 128 visible"),
+        ("Budget", {"targetRef.kind": "Session", "targetRef.name": "", "limits.0.period": "Lifetime"}, "has 1 to 128 visible"),
         ("Budget", {"targetRef.kind": "Company"}, "supported values"),
         ("Budget", {"alerts": [{"percent": 0}]}, "write 1 to 1000, such as 80"),
         ("Budget", {"mode": "Sometimes"}, 'supported values: "Enforce", "Observe"'),

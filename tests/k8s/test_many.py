@@ -22,7 +22,7 @@ NAMESPACES = 10
 # The first object to the last status, at the worst.
 PATIENCE = 1_800
 # Seconds.
-IDLE = 120 if KEYS > 1_000 else 20
+IDLE = 120 if KEYS > 1_000 else 10
 # On all of these objects.
 LABEL = "tests.tollgate.dev/many"
 # An idle operator renews its lease every few seconds, and its watches every few minutes.

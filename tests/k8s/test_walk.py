@@ -18,11 +18,15 @@ IN_ORDER = True
 PEOPLE = "payments"
 
 
-def budget(amount: str) -> dict:
+def budget(amount: str, alerts: tuple[int, ...] = ()) -> dict:
     """That of the team, with other limits."""
     limits = [{"amount": amount, "period": "Month", "timeZone": "Europe/Vienna"}]
-    target = {"kind": "Team", "name": "payments"}
-    return {"kind": "Budget", "metadata": {"name": "payments"}, "spec": {"targetRef": target, "limits": limits}}
+    spec = {
+        "targetRef": {"kind": "Team", "name": "payments"},
+        "limits": limits,
+        "alerts": [{"percent": percent} for percent in alerts],
+    }
+    return {"kind": "Budget", "metadata": {"name": "payments"}, "spec": spec}
 
 
 @pytest.fixture
@@ -75,6 +79,19 @@ def test_an_agent_needs_nothing_but_the_secret_and_its_spend_shows(cluster, toll
     cluster.watch("virtualkeys", "alice", spent, "the key's spend shows", PEOPLE, patience=10)
     posted = lambda thing: decimal.Decimal(thing["status"]["tightest"].get("posted") or 0) > 0
     cluster.watch("budgets", "payments", posted, "the budget's spend shows", NAMESPACE, patience=10)
+    head, *lines = cluster.kubectl("get", "virtualkeys", "--namespace", PEOPLE).splitlines()
+    assert head.split() == "NAME TEAM USER SPEND LAST USED EXPIRES READY AGE".split()
+    (line,) = [line.split() for line in lines if line.startswith("alice ")]
+    assert line[1:3] == ["payments", "alice"] and decimal.Decimal(line[3]) > 0 and line[-2] == "True", line
+
+
+def test_a_part_of_a_budget_that_is_spent_is_told_once(cluster, tollgate, apply):
+    posted = decimal.Decimal(cluster.get("budgets", "payments", NAMESPACE)["status"]["tightest"]["posted"])
+    apply(NAMESPACE, budget(f"{posted * 4 / 3:.9f}", alerts=(50, 90)))
+    cluster.watch_event("ThresholdCrossed", "Budget", "payments", NAMESPACE)
+    cluster.watch("budgets", "payments", is_ready, "the budget is ready", NAMESPACE, patience=10)
+    (event,) = cluster.events("ThresholdCrossed", "Budget", "payments", NAMESPACE)
+    assert "50 %" in event["note"], event
 
 
 def test_a_changed_budget_counts_for_the_very_next_request(cluster, tollgate, apply, say):
@@ -156,6 +173,20 @@ def test_a_deleted_key_is_refused_from_the_next_request_on(cluster, tollgate, sa
     (answer,) = say("alice-last")
     assert answer.status == 401, answer
     assert "alice" not in [one["metadata"]["name"] for one in cluster.find("secrets", PEOPLE)]
+
+
+def test_a_changed_credential_of_a_provider_is_used_without_a_restart(cluster, tollgate, say):
+    def change(key: str) -> None:
+        cluster.apply(installation.secret("provider-anthropic", {"api-key": key}), NAMESPACE)
+
+    before = [pod["metadata"]["uid"] for pod in tollgate.pods("gateway")]
+    change("one-that-the-provider-does-not-know")
+    wait_until(lambda: say("reviewer")[0].status != 200, "the new credential is used", 90)
+    change(installation.PROVIDER_KEYS["anthropic"])
+    wait_until(lambda: {say("reviewer")[0].status for _ in range(4)} == {200}, "the old one is back", 90)
+    after = tollgate.pods("gateway")
+    assert [pod["metadata"]["uid"] for pod in after] == before
+    assert all(one["restartCount"] == 0 for pod in after for one in pod["status"]["containerStatuses"])
 
 
 def test_no_key_shows_where_it_must_not(cluster, tollgate):

@@ -59,7 +59,7 @@ impl SessionLimits {
     pub const COUNT_MAX: usize = 64;
 
     /// Adds a limit; of two by one pattern, the smaller counts.
-    pub fn lower(&mut self, pattern: SessionPattern, amount: Nanodollars) {
+    pub fn tighten(&mut self, pattern: SessionPattern, amount: Nanodollars) {
         let limit = self.0.entry(pattern).or_insert(amount);
         *limit = amount.min(*limit);
     }
@@ -83,7 +83,7 @@ impl SessionLimits {
 impl FromIterator<(SessionPattern, Nanodollars)> for SessionLimits {
     fn from_iter<I: IntoIterator<Item = (SessionPattern, Nanodollars)>>(limits: I) -> Self {
         let mut all = Self::default();
-        limits.into_iter().for_each(|(pattern, amount)| all.lower(pattern, amount));
+        limits.into_iter().for_each(|(pattern, amount)| all.tighten(pattern, amount));
         all
     }
 }

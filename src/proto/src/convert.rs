@@ -15,6 +15,7 @@ use tollgate_domain::money::Nanodollars;
 use tollgate_domain::policy::{Amounts, Exhausted, Policy};
 use tollgate_domain::price::Modifiers;
 use tollgate_domain::rate::{Rate, RateKind, RateNow};
+use tollgate_domain::session::SessionPattern;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::usage::Usage;
 use tollgate_domain::window::{CalendarUnit, Window, Zone};
@@ -412,6 +413,12 @@ impl TryFrom<v1::AccountName> for AccountName {
 
     fn try_from(name: v1::AccountName) -> Result<Self, Invalid> {
         Ok(Self { kind: kind_from(name.kind)?, scope: name.scope, id: name.id })
+    }
+}
+
+impl From<(&SessionPattern, Nanodollars)> for v1::DesiredSessionLimit {
+    fn from((pattern, amount): (&SessionPattern, Nanodollars)) -> Self {
+        Self { pattern: pattern.to_string(), amount: amount.get() }
     }
 }
 

@@ -207,7 +207,9 @@ fn client(head: &Head<'_>) -> Result<Client, Denial> {
         }
     }
     let product = header(head, "user-agent").next().and_then(product);
-    let session = header(head, "x-claude-code-session-id")
+    // Agents choose the others, often a new one for each run; ours is said by whoever starts them.
+    let session = header(head, "x-tollgate-session")
+        .chain(header(head, "x-claude-code-session-id"))
         .chain(header(head, "session_id"))
         .chain(header(head, "session-id"));
     Ok(Client {

@@ -3,12 +3,13 @@
 use super::ring::tests::Process;
 use super::*;
 use crate::machine::policies::DENIAL_FRESH_MS;
+use tollgate_domain::account::{AccountKind, AccountLabel};
 use tollgate_domain::answer::Answer;
 use tollgate_domain::catalogue::{Mode, Model, Provider};
 use tollgate_domain::hold::{DenialReason, End, Event, HoldDenied, Report, Verdict};
 use tollgate_domain::ids::{HoldId, ModelName};
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::policy::{Amounts, Policy};
+use tollgate_domain::policy::{Amounts, Exhausted, Policy};
 use tollgate_domain::rate::{Rate, RateKind, RateNow};
 use tollgate_domain::request::head::Head;
 use tollgate_domain::time::Timestamp;
@@ -68,7 +69,17 @@ fn policy(version: u8) -> Policy {
 }
 
 fn known(policy: Policy) -> v1::LookupResponse {
-    let known = v1::Known { policy: Some(policy.into()), exhausted: None };
+    looked_up(v1::Known { policy: Some(policy.into()), exhausted: None })
+}
+
+/// A key on whose limit of all models nothing is left.
+fn exhausted(policy: Policy) -> v1::LookupResponse {
+    let account = AccountLabel { kind: AccountKind::Team, alias: "engineering".into() };
+    let exhausted = Exhausted { account, amounts: Amounts::default(), resets_at: None };
+    looked_up(v1::Known { policy: Some(policy.into()), exhausted: Some(exhausted.into()) })
+}
+
+fn looked_up(known: v1::Known) -> v1::LookupResponse {
     v1::LookupResponse {
         verdict: Some(v1::lookup_response::Verdict::Known(known)),
         catalogue: Some(catalogue()),
@@ -92,10 +103,7 @@ fn stale(policy: Policy) -> v1::HoldResponse {
 }
 
 fn denied(reason: DenialReason) -> v1::HoldResponse {
-    let account = tollgate_domain::account::AccountLabel {
-        kind: tollgate_domain::account::AccountKind::Team,
-        alias: "engineering".into(),
-    };
+    let account = AccountLabel { kind: AccountKind::Team, alias: "engineering".into() };
     let amounts = Some(Amounts { limit: Nanodollars::new(5), ..Amounts::default() });
     verdict(Verdict::Denied(HoldDenied {
         reason,
@@ -350,15 +358,25 @@ fn bodies_that_wait_are_bounded_together() {
 }
 
 #[test]
-fn a_spent_budget_is_remembered_and_lifted_on_the_next_word_of_the_ledger() {
+fn a_spent_budget_is_remembered_by_a_look_up_and_lifted_by_the_next() {
     let mut talk = Talk::new();
     talk.up_to_the_hold().answer_hold(denied(DenialReason::BudgetSpent)).refused_as(402, "budget_spent");
     assert_eq!(talk.slots_free(), 8, "the ledger kept nothing");
     assert!(talk.reports().is_empty());
+    assert_eq!(talk.messages().calls(), "lookup", "what the hold said may not be of the key");
+    talk.lookup(exhausted(policy(1))).refused_as(402, "budget_spent");
     talk.messages().refused_as(402, "budget_spent");
     talk.later(DENIAL_FRESH_MS + 1);
     assert_eq!(talk.messages().calls(), "lookup");
     talk.lookup(known(policy(2)));
+    assert_eq!(talk.ask().calls(), "hold");
+}
+
+#[test]
+fn a_session_that_has_spent_its_budget_closes_no_other() {
+    let mut talk = Talk::new();
+    talk.up_to_the_hold().answer_hold(denied(DenialReason::BudgetSpent)).refused_as(402, "budget_spent");
+    talk.messages().lookup(known(policy(1)));
     assert_eq!(talk.ask().calls(), "hold");
 }
 

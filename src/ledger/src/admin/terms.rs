@@ -223,11 +223,10 @@ fn session_limits(name: &str, raw: &RawValue) -> Result<SessionLimits, ApiError>
         return Err(ApiError::field(name, format!("names more than {most} patterns")));
     }
     let read = |(pattern, raw): (String, Box<RawValue>)| {
-        let about = |why: String| ApiError::field(name, format!("has for {pattern:?} {why}"));
-        let known: SessionPattern =
-            pattern.parse().map_err(|why| about(format!("no amount: a pattern {why}")))?;
-        let amount = fields::money("amount", &raw).map_err(|why| about(format!("an {why}")))?;
-        Ok((known, amount))
+        let known: SessionPattern = pattern
+            .parse()
+            .map_err(|why| ApiError::field(name, format!("has the pattern {pattern:?}, which {why}")))?;
+        Ok((known, fields::money(&format!("{name}[{pattern:?}]"), &raw)?))
     };
     members.into_iter().map(read).collect()
 }

@@ -5,7 +5,6 @@ use crate::store::{Listed, Operated, RateSpec};
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::Tag;
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::session::SessionPattern;
 use tollgate_domain::time::Timestamp;
 use tollgate_proto::{encoded_len, v1};
 use tonic::Status;
@@ -67,7 +66,7 @@ fn said(Listed { name, manager, spec, credentials, .. }: Listed) -> v1::ListedAc
         limits: spec.limits.into_iter().map(write::desired).collect(),
         rates: spec.rates.into_iter().map(rate).collect(),
         session_limit: spec.session_limit.map(Nanodollars::get),
-        session_limits: spec.session_limits.iter().map(session_limit).collect(),
+        session_limits: spec.session_limits.iter().map(Into::into).collect(),
         tags: texts(spec.tags),
         required_tags: texts(spec.required_tags),
         client_tags_bind: spec.client_tags_bind,
@@ -78,10 +77,6 @@ fn said(Listed { name, manager, spec, credentials, .. }: Listed) -> v1::ListedAc
     };
     let metadata = spec.metadata.into_iter().map(|(field, _)| field).collect();
     v1::ListedAccount { account: Some(account), managed_by: manager.name, metadata }
-}
-
-fn session_limit((pattern, amount): (&SessionPattern, Nanodollars)) -> v1::DesiredSessionLimit {
-    v1::DesiredSessionLimit { pattern: pattern.to_string(), amount: amount.get() }
 }
 
 fn rate(RateSpec { rate, model, observe }: RateSpec) -> v1::DesiredRate {

@@ -1,12 +1,12 @@
 //! Accounts of the HTTP API that an operator takes over.
 
-use crate::world::{NOON, World, calendar, key, lifetime, limit, named, team};
+use crate::world::{NOON, World, calendar, key, lifetime, limit, named, session_limit, team};
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::ids::KeyDigest;
 use tollgate_domain::money::Nanodollars;
 use tollgate_domain::window::{CalendarUnit, Window, Zone};
 use tollgate_ledger::store::{
-    AccountRef, AccountSpec, Credential, LimitSpec, NewAccount, Owners, Store, StoreError,
+    AccountChange, AccountRef, AccountSpec, Credential, LimitSpec, NewAccount, Owners, Store, StoreError,
 };
 use tollgate_proto::v1;
 use tollgate_proto::v1::ApplyResult::{Changed, Created, Unchanged};
@@ -48,6 +48,43 @@ fn adopted_key() -> v1::DesiredAccount {
         limits: vec![limit(60_000, calendar(v1::CalendarUnit::Day, ""))],
         owner_scope: "VirtualKey ns/alice@kubernetes".into(),
         ..key("k", &[])
+    }
+}
+
+pub(crate) async fn an_account_that_caps_sessions_is_adopted_by_what_caps_them_too(world: World) {
+    let change = |every: Option<i64>, some: &[(&str, i64)]| AccountChange {
+        session_limit: Some(every.map(Nanodollars::new)),
+        session_limits: Some(
+            some.iter()
+                .map(|(pattern, amount)| (pattern.parse().unwrap(), Nanodollars::new(*amount)))
+                .collect(),
+        ),
+        ..AccountChange::default()
+    };
+    let desired = |every: Option<i64>, some: &[(&str, i64)]| v1::DesiredAccount {
+        session_limit: every,
+        session_limits: some.iter().map(|(pattern, amount)| session_limit(pattern, *amount)).collect(),
+        ..adopted_key()
+    };
+    books(&world).await;
+    let key = AccountRef::Id(AccountKind::Key, "k".into());
+    // (what it caps, what takes it over, whether that is refused)
+    let ci: &[(&str, i64)] = &[("ci-*", 5)];
+    let table = [
+        ((Some(5), ci), (None, ci), true),
+        ((None, ci), (None, &[][..]), true),
+        ((None, ci), (None, &[("ci", 5)][..]), true),
+        ((Some(5), ci), (Some(9), &[][..]), false),
+    ];
+    for ((every, some), (desired_every, desired_some), is_refused) in table {
+        world.store().update(key.clone(), change(every, some)).await.unwrap();
+        let desired = desired(desired_every, desired_some);
+        if is_refused {
+            let refusal = world.refused(desired).await;
+            assert_eq!((refusal.reason(), refusal.field.as_str()), (Conflict, "session_limits"));
+        } else {
+            assert_eq!(world.applied(desired).await.0, Changed);
+        }
     }
 }
 

@@ -36,6 +36,7 @@ macro_rules! over_both {
 over_both! {
     adopt::{
         an_adopted_account_keeps_what_it_spent_and_its_windows,
+        an_account_that_caps_sessions_is_adopted_by_what_caps_them_too,
         an_adopted_key_keeps_the_keys_that_people_hold,
         a_rotation_of_an_adopted_key_says_its_keys,
         what_never_was_is_not_adopted,

@@ -40,7 +40,7 @@ impl<'a> Desires<'a> {
             {
                 let of_namespace = sessions.entry(name.namespace.as_str()).or_default();
                 for limit in &budget.spec.limits {
-                    of_namespace.lower(pattern.clone(), limits::meaning(limit, "").0.amount);
+                    of_namespace.tighten(pattern.clone(), limits::meaning(limit, "").0.amount);
                 }
             }
             let target = ObjectName::new(&name.namespace, target);
@@ -150,6 +150,7 @@ impl<'a> Desires<'a> {
     /// What each session of a key may spend, and those of some names: the release namespace's word is for every key,
     /// another's for its own.
     fn session_limits(&self, key: &ObjectName) -> (Option<Nanodollars>, SessionLimits) {
+        // Where the two are one, what it says twice is the same.
         let spoken = [&self.settings.release_namespace, &key.namespace];
         let limits = spoken.into_iter().filter_map(|namespace| self.sessions.get(namespace.as_str()));
         let limits = limits.flat_map(SessionLimits::iter).map(|(pattern, amount)| (pattern.clone(), amount));

@@ -189,6 +189,8 @@ impl Ledger {
     pub fn lose(&mut self, now: Timestamp) {
         self.synced = false;
         self.away_since.get_or_insert(now);
+        // It may come back as another release, which understands more of what was asked: all of it is asked once more.
+        self.applied.clear();
         self.prices = None;
     }
 

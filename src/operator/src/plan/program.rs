@@ -16,7 +16,7 @@ use super::{
 };
 use crate::resources::FINALIZER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::account::AccountName;
 use tollgate_domain::time::Timestamp;
 
@@ -37,6 +37,8 @@ pub(super) struct Program {
     secrets: Vec<Action>,
     releases: Vec<Action>,
     states: BTreeMap<AccountName, State>,
+    /// Accounts that the ledger has, and that this plan asks to be otherwise.
+    changing: BTreeSet<AccountName>,
     late_secrets: BTreeMap<AccountName, Late>,
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -81,6 +83,11 @@ impl Program {
     /// `None`: it is not wanted.
     pub(super) fn state(&self, account: &AccountName) -> Option<&State> {
         self.states.get(account)
+    }
+
+    /// Whether the ledger has the account and is asked by this plan to change it.
+    pub(super) fn changes(&self, account: &AccountName) -> bool {
+        self.changing.contains(account)
     }
 
     /// Why the Secret of a key account is not as it should be.
@@ -227,6 +234,9 @@ impl<'a> Programmer<'a> {
         let (state, retry_at) = self.standing_of(&account);
         self.program.wake(retry_at);
         if state == State::Asked {
+            if self.existing.contains_key(&name) {
+                self.program.changing.insert(name.clone());
+            }
             self.program.applies.push(account);
         }
         self.program.states.insert(name, state);

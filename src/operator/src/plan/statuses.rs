@@ -49,8 +49,8 @@ pub(super) struct Statuses<'a> {
     prices: &'a Prices,
     now: Timestamp,
     reach: Reach,
-    /// Namespaces of which this plan asks the ledger for a key.
-    asking: BTreeSet<&'a str>,
+    /// Namespaces of which this plan changes a key that the ledger has. One that it does not have yet begins with all of its caps.
+    changing: BTreeSet<&'a str>,
     statuses: Vec<Action>,
     wake_at: Option<Timestamp>,
 }
@@ -76,12 +76,10 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        let asked = world
-            .virtual_keys
-            .keys()
-            .filter(|name| program.state(&identities.account(Kind::VirtualKey, name)) == Some(&State::Asked));
-        let asking = asked.map(|name| name.namespace.as_str()).collect();
-        Self { world, identities, program, prices, now, reach, asking, statuses: vec![], wake_at }
+        let keys = world.virtual_keys.keys();
+        let changing = keys.filter(|name| program.changes(&identities.account(Kind::VirtualKey, name)));
+        let changing = changing.map(|name| name.namespace.as_str()).collect();
+        Self { world, identities, program, prices, now, reach, changing, statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -314,7 +312,7 @@ impl<'a> Statuses<'a> {
     fn session_budget_programmed(&self, name: &ObjectName, verdict: &Verdict) -> Option<Word> {
         let namespace = name.namespace.as_str();
         let for_all = self.identities.speaks_for_all(namespace);
-        let is_asked = self.asking.contains(namespace) || (for_all && !self.asking.is_empty());
+        let is_asked = self.changing.contains(namespace) || (for_all && !self.changing.is_empty());
         let state = if is_asked { State::Asked } else { State::Programmed };
         self.programmed(verdict, Some(&state))
     }

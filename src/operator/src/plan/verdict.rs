@@ -13,7 +13,7 @@ use crate::resources::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::{Selector, SelectorExt};
 use std::collections::{BTreeMap, BTreeSet};
-use tollgate_domain::session::SessionPattern;
+use tollgate_domain::session::{SessionLimits, SessionPattern};
 
 /// What is wrong with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl<'a> Verdicts<'a> {
         users.extend(world.users.iter().map(|(name, one)| (name, chain.user(name, one))));
         *virtual_keys = keys(world, teams, users, &adopters);
         budgets.extend(world.budgets.iter().map(|(name, one)| (name, budget(name, one, world, settings))));
+        refuse_patterns_beyond(world, budgets);
         let price_book = |name| Verdict::new(not_listed(name, Kind::PriceBook, settings), None, None);
         price_books.extend(world.price_books.keys().map(|name| (name, price_book(name))));
         verdicts
@@ -375,6 +376,33 @@ fn budget(name: &ObjectName, budget: &Budget, world: &World, settings: &Settings
         target_missing(name, budget, world),
         flaw,
     )
+}
+
+/// Patterns of sessions in one namespace. Two namespaces concern a key, its own and the release's, and the ledger takes so many of a key.
+const PATTERNS_MAX: usize = SessionLimits::COUNT_MAX / 2;
+
+/// Where a namespace has more patterns than fit, the oldest budgets have theirs: of the others no key shall hear, which would be refused.
+fn refuse_patterns_beyond<'a>(world: &'a World, verdicts: &mut ByName<'a>) {
+    let on_sessions = world.budgets.iter().filter(|(_, budget)| {
+        budget.spec.target_ref.kind == TargetKind::Session && is_alive(&budget.metadata)
+    });
+    let mut by_age: Vec<_> = on_sessions.collect();
+    by_age.sort_by_key(|(name, budget)| (budget.metadata.creation_timestamp.as_ref(), *name));
+    let mut patterns: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, budget) in by_age {
+        let Some(verdict) = verdicts.get_mut(name).filter(|verdict| verdict.counts) else { continue };
+        let of_namespace = patterns.entry(&name.namespace).or_default();
+        let pattern = budget.spec.target_ref.name.as_str();
+        if of_namespace.len() >= PATTERNS_MAX && !of_namespace.contains(pattern) {
+            let message = format!(
+                "older budgets of namespace {} have all of the {PATTERNS_MAX} patterns of sessions that it can have: delete one of them",
+                name.namespace
+            );
+            verdict.refuse(Problem::new("TooManyPatterns", message));
+        } else {
+            of_namespace.insert(pattern);
+        }
+    }
 }
 
 /// The schema lets no such budget pass.

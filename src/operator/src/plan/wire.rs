@@ -5,7 +5,6 @@ use super::{
 };
 use tollgate_domain::account::AccountName;
 use tollgate_domain::money::Nanodollars;
-use tollgate_domain::session::SessionPattern;
 use tollgate_domain::time::Timestamp;
 use tollgate_domain::window::{BillingDay, Window, Zone};
 use tollgate_proto::convert::calendar_unit;
@@ -41,7 +40,7 @@ impl From<&Account> for v1::DesiredAccount {
             limits: account.limits.iter().map(Into::into).collect(),
             rates: account.rates.iter().map(Into::into).collect(),
             session_limit: account.session_limit.map(Nanodollars::get),
-            session_limits: account.session_limits.iter().map(session_limit).collect(),
+            session_limits: account.session_limits.iter().map(Into::into).collect(),
             tags: account.tags.clone(),
             required_tags: account.required_tags.clone(),
             client_tags_bind: account.client_tags_bind,
@@ -51,10 +50,6 @@ impl From<&Account> for v1::DesiredAccount {
             credentials: account.credentials.iter().map(Into::into).collect(),
         }
     }
-}
-
-fn session_limit((pattern, amount): (&SessionPattern, Nanodollars)) -> v1::DesiredSessionLimit {
-    v1::DesiredSessionLimit { pattern: pattern.to_string(), amount: amount.get() }
 }
 
 impl From<&Credential> for v1::DesiredCredential {

@@ -168,12 +168,50 @@ fn a_budget_on_sessions_of_some_names_caps_those_alone() {
     assert_eq!(written(&cluster), ["platform/more"], "there is no key");
     cluster.settle();
     assert!(is_ready(&cluster, "tollgate/more") && is_ready(&cluster, "platform/more"));
+    // A key that does not come into being has nothing that could escape.
+    cluster.no_secrets = Some("exceeded quota".into());
+    cluster.apply(&KEY.replace("agent", "late"));
+    cluster.apply(&budget("yet", "tollgate", &on("yet-*", "1")));
+    cluster.settle();
+    assert!(is_ready(&cluster, "tollgate/yet"));
+    cluster.no_secrets = None;
     // What the schema would not let pass caps nothing, and says so.
     cluster.apply(&budget("none", "tollgate", &on("c i", "1")));
     cluster.settle();
     let conditions = &cluster.budget_status("tollgate/none").conditions;
     assert_eq!(condition(conditions, "Accepted"), "False InvalidTarget");
-    assert_eq!(cluster.key("payments/agent").session_limits.iter().count(), 3);
+    assert_eq!(cluster.key("payments/agent").session_limits.iter().count(), 4);
+}
+
+#[test]
+fn of_too_many_patterns_the_oldest_count_and_no_key_is_refused() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    let on = |pattern: &str| {
+        format!(
+            "{{targetRef: {{kind: Session, name: \"{pattern}\"}}, limits: [{{amount: \"1\", period: Lifetime}}]}}"
+        )
+    };
+    for number in 0..32 {
+        cluster.now = cluster.now.plus_ms(1_000);
+        cluster.apply(&budget(&format!("z{number}"), "tollgate", &on(&format!("z{number}-*"))));
+    }
+    cluster.now = cluster.now.plus_ms(1_000);
+    cluster.apply(&budget("a", "tollgate", &on("a-*")));
+    cluster.apply(&budget("again", "tollgate", &on("z7-*")));
+    cluster.settle();
+    let accepted =
+        |cluster: &Cluster, name: &str| condition(&cluster.budget_status(name).conditions, "Accepted");
+    assert_eq!(accepted(&cluster, "tollgate/a"), "False TooManyPatterns");
+    assert_eq!(
+        accepted(&cluster, "tollgate/again"),
+        "True Accepted",
+        "the same pattern once more is none more"
+    );
+    assert_eq!(cluster.key("payments/agent").session_limits.iter().len(), 32);
+    assert_eq!(condition(&cluster.key_status("payments/agent").conditions, "Ready"), "True Ready");
+    cluster.delete(Kind::Budget, "tollgate/z3");
+    cluster.settle();
+    assert_eq!(accepted(&cluster, "tollgate/a"), "True Accepted");
 }
 
 fn tag(namespace: &str) -> AccountName {

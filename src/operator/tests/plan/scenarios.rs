@@ -330,6 +330,21 @@ fn while_the_ledger_is_away_nothing_is_claimed_and_money_stays() {
     assert_eq!(condition(&cluster.budget_status("tollgate/payments").conditions, "Ready"), "True Ready");
 }
 
+/// The next release of it may know fields that this one passed over.
+#[test]
+fn a_ledger_that_was_away_is_asked_for_everything_once_more() {
+    let mut cluster = platform_with_key();
+    cluster.settle();
+    assert_eq!(cluster.plan().actions, []);
+    cluster.world.ledger.lose(cluster.now);
+    cluster.world.ledger.sync();
+    let asked = cluster.plan().actions;
+    let [Action::SetPrices { .. }, Action::Apply(accounts)] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(accounts.len(), cluster.ledger.len());
+    cluster.settle();
+    assert_eq!(cluster.plan().actions, []);
+}
+
 #[test]
 fn an_operator_that_never_heard_the_ledger_says_so_after_a_while() {
     let mut cluster = Cluster::new();

@@ -13,6 +13,7 @@ use crate::store::{
 use std::collections::BTreeSet;
 use tollgate_domain::account::AccountKind;
 use tollgate_domain::money::Nanodollars;
+use tollgate_domain::session::SessionPattern;
 use tollgate_domain::time::Timestamp;
 
 /// An account as its row says.
@@ -154,6 +155,18 @@ fn reference(name: &AccountName) -> AccountRef {
     }
 }
 
+/// Sessions that have a cap now, and whose cap would be gone, whatever the amounts are.
+fn uncapped(present: &AccountSpec, desired: &AccountSpec) -> Option<String> {
+    if desired.session_limit.is_some() {
+        return None;
+    }
+    if present.session_limit.is_some() {
+        return Some(SessionPattern::every().to_string());
+    }
+    let kept = |pattern: &SessionPattern| desired.session_limits.iter().any(|(other, _)| other == pattern);
+    present.session_limits.iter().find(|(pattern, _)| !kept(pattern)).map(|(pattern, _)| pattern.to_string())
+}
+
 impl Books<'_> {
     /// Makes an account what it should be. What refuses it is found before anything is written.
     pub(super) fn apply_account(
@@ -260,6 +273,15 @@ impl Books<'_> {
             let free = current.manager.name == Manager::API && desired.adopt;
             if !free {
                 return Ok(Some(managed_by_another(&desired.name, &current.manager)));
+            }
+            let present = records::record(self.db, self.ground, current.account, now)?;
+            if let Some(uncapped) = uncapped(&present.spec, &desired.spec) {
+                let why = format!(
+                    "{} {} caps sessions ({uncapped}), and what takes it over does not: write a Budget on these sessions, or take \
+                     max_session_budget and session_budgets away",
+                    desired.name.kind, desired.name.id
+                );
+                return Ok(Some(conflict("session_limits", why)));
             }
         }
         if desired.adopt && current.is_none() {

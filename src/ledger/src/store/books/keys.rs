@@ -294,7 +294,7 @@ impl Level {
         let alias = if kind == AccountKind::Tag { alias.or(Some(id.clone())) } else { alias };
         let mut session_limits = session_limits(row.text(16)?)?;
         if let Some(amount) = row.maybe_int(12)? {
-            session_limits.lower(SessionPattern::every(), Nanodollars::new(amount));
+            session_limits.tighten(SessionPattern::every(), Nanodollars::new(amount));
         }
         Ok(Self {
             label: AccountLabel { kind, alias: alias.unwrap_or_default() },
@@ -519,7 +519,7 @@ impl Draft {
         policy.accounts.push(level.label.clone());
         self.accounts.push((account, level.revision));
         for (pattern, amount) in level.session_limits.iter() {
-            self.session_limits.lower(pattern.clone(), amount);
+            self.session_limits.tighten(pattern.clone(), amount);
         }
         self.client_tags_bind |= level.client_tags_bind;
     }
