@@ -90,8 +90,8 @@ def test_a_part_of_a_budget_that_is_spent_is_told_once(cluster, tollgate, apply)
     apply(NAMESPACE, budget(f"{posted * 4 / 3:.9f}", alerts=(50, 90)))
     cluster.watch_event("ThresholdCrossed", "Budget", "payments", NAMESPACE)
     cluster.watch("budgets", "payments", is_ready, "the budget is ready", NAMESPACE, patience=10)
-    (event,) = cluster.events("ThresholdCrossed", "Budget", "payments", NAMESPACE)
-    assert "50 %" in event["note"], event
+    told = [event["note"] for event in cluster.events("ThresholdCrossed", "Budget", "payments", NAMESPACE)]
+    assert sum("50 %" in note for note in told) == 1, told
 
 
 def test_a_changed_budget_counts_for_the_very_next_request(cluster, tollgate, apply, say):
@@ -137,6 +137,20 @@ def test_a_secret_that_a_quota_forbids_is_said_in_the_key(cluster, tollgate, app
     cluster.delete("virtualkey", "late", namespace)
 
 
+def test_a_changed_credential_of_a_provider_is_used_without_a_restart(cluster, tollgate, say):
+    def change(key: str) -> None:
+        cluster.apply(installation.secret("provider-anthropic", {"api-key": key}), NAMESPACE)
+
+    before = [pod["metadata"]["uid"] for pod in tollgate.pods("gateway")]
+    change("one-that-the-provider-does-not-know")
+    wait_until(lambda: "credential" in say("alice")[0].body, "the new credential is used", 90)
+    change(installation.PROVIDER_KEYS["anthropic"])
+    wait_until(lambda: {say("alice")[0].status for _ in range(4)} == {200}, "the old one is back", 90)
+    after = tollgate.pods("gateway")
+    assert [pod["metadata"]["uid"] for pod in after] == before
+    assert all(one["restartCount"] == 0 for pod in after for one in pod["status"]["containerStatuses"])
+
+
 def test_a_rotated_key_works_until_the_overlap_ends(cluster, tollgate, apply, say):
     user = {"name": "alice", "namespace": NAMESPACE}
     apply(PEOPLE, key("alice", "payments", userRef=user, rotation={"every": "720h", "overlap": "15s"}))
@@ -173,20 +187,6 @@ def test_a_deleted_key_is_refused_from_the_next_request_on(cluster, tollgate, sa
     (answer,) = say("alice-last")
     assert answer.status == 401, answer
     assert "alice" not in [one["metadata"]["name"] for one in cluster.find("secrets", PEOPLE)]
-
-
-def test_a_changed_credential_of_a_provider_is_used_without_a_restart(cluster, tollgate, say):
-    def change(key: str) -> None:
-        cluster.apply(installation.secret("provider-anthropic", {"api-key": key}), NAMESPACE)
-
-    before = [pod["metadata"]["uid"] for pod in tollgate.pods("gateway")]
-    change("one-that-the-provider-does-not-know")
-    wait_until(lambda: say("reviewer")[0].status != 200, "the new credential is used", 90)
-    change(installation.PROVIDER_KEYS["anthropic"])
-    wait_until(lambda: {say("reviewer")[0].status for _ in range(4)} == {200}, "the old one is back", 90)
-    after = tollgate.pods("gateway")
-    assert [pod["metadata"]["uid"] for pod in after] == before
-    assert all(one["restartCount"] == 0 for pod in after for one in pod["status"]["containerStatuses"])
 
 
 def test_no_key_shows_where_it_must_not(cluster, tollgate):
