@@ -1,5 +1,6 @@
 """What the tests of certificates share, whoever signs: agents that go by what comes with their key, and what the parts show and hold."""
 
+import base64
 import contextlib
 import ssl
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ MODES = {"identity": PEOPLE, "direct": DIRECT}
 # Where the agent has what its key's Secret says of the gateway.
 MOUNTED = "/company"
 CA = f"--ca={MOUNTED}/ca.crt"
-# Whose Secrets they are, and where each part shows what is in its own.
+# Whose Secrets they are.
 PARTS = ("ledger", "gateway", "operator", "webhook")
 # A kubelet brings a changed Secret or ConfigMap with its next look at the pod, after a minute or more; the operator looks each 30 or 60 s.
 BROUGHT = 240.0
@@ -68,6 +69,12 @@ def shown(cluster: Cluster, what: str = f"service/{RELEASE}-ledger", port: int =
         return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", here)).encode())
 
 
+def believed(cluster: Cluster) -> list[str]:
+    """By what the API server believes each webhook."""
+    webhooks = cluster.get("mutatingwebhookconfiguration", f"{RELEASE}-sidecar-injector")["webhooks"]
+    return [base64.b64decode(webhook["clientConfig"].get("caBundle", "")).decode() for webhook in webhooks]
+
+
 def assert_none_is_the_operators(cluster: Cluster, site: Installation, authority: str) -> None:
     """Neither a certificate nor an authority: all is of the one that is given."""
     with pytest.raises(Refused, match="NotFound"):
@@ -75,6 +82,7 @@ def assert_none_is_the_operators(cluster: Cluster, site: Installation, authority
     assert cluster.find("secrets", "*", "tollgate.dev/secret") == []
     for part in PARTS:
         assert site.secret(f"{RELEASE}-{part}-tls")["ca.crt"].decode() == authority
+    assert believed(cluster) == [authority]
 
 
 def assert_requests_go_on_until(cluster: Cluster, is_renewed: Callable[[], bool], what: str) -> None:
