@@ -1,7 +1,7 @@
 """A stand-in for cert-manager: it does for each Certificate of the cluster what cert-manager and its CA injector do, and nothing else.
 
-What is real is what the chart says to cert-manager: the definition of Certificates, which the API server checks them by. cert-manager itself
-would be three more images to build, for what is its own promise: that it signs what it is asked for.
+What is real is what the chart says to cert-manager: the definition of Certificates, which the API server checks them by. cert-manager
+itself takes minutes to build; it runs in the long tests (`real_cert_manager.py`).
 """
 
 import base64
@@ -134,8 +134,7 @@ class CertManager:
 @contextlib.contextmanager
 def installed(cluster: Cluster) -> Iterator[CertManager]:
     """cert-manager's definition of Certificates, and the stand-in."""
-    if any(one["metadata"]["name"] == CERTIFICATES for one in cluster.find("customresourcedefinitions")):
-        pytest.skip("machine: this cluster has a cert-manager, which is not the tests' to replace")
+    skip_where_there_is_one(cluster)
     definition = definitions.module("cert-manager") / DEFINITION
     cluster.apply(definition)
     cluster.wait(f"customresourcedefinition/{CERTIFICATES}", "condition=Established")
@@ -143,6 +142,11 @@ def installed(cluster: Cluster) -> Iterator[CertManager]:
     yield stand_in
     stand_in.remove()
     cluster.kubectl("delete", "--filename", str(definition), "--wait=false")
+
+
+def skip_where_there_is_one(cluster: Cluster) -> None:
+    if any(one["metadata"]["name"] == CERTIFICATES for one in cluster.find("customresourcedefinitions")):
+        pytest.skip("machine: this cluster has a cert-manager, which is not the tests' to replace")
 
 
 def pem(certificate: x509.Certificate) -> str:

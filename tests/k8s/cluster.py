@@ -95,6 +95,15 @@ class Cluster:
         self.apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
         return name
 
+    def claim(self, name: str, namespace: str) -> None:
+        """On a volume of its own."""
+        spec = {
+            "storageClassName": self.volume(name),
+            "accessModes": ["ReadWriteOncePod"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        }
+        self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}, namespace)
+
     def volume_folder(self, name: str) -> pathlib.Path:
         """Where a volume is on the machine, which is the node."""
         assert self._volumes, "a cluster that was there makes its own volumes"

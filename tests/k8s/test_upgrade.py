@@ -43,12 +43,7 @@ PARTS = ("ledger", "operator", "gateway")
 def older(cluster, site):
     """The older chart, installed over the older books."""
     site.uninstall()
-    claim = {
-        "storageClassName": cluster.volume(CLAIM),
-        "accessModes": ["ReadWriteOncePod"],
-        "resources": {"requests": {"storage": "1Gi"}},
-    }
-    cluster.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": claim}, NAMESPACE)
+    cluster.claim(CLAIM, NAMESPACE)
     with volumes.mounted(cluster, NAMESPACE, CLAIM) as volume:
         volume.write(BOOKS, gzip.decompress(OLDER_BOOKS.read_bytes()))
     # The books end long ago, which somebody has to confirm.

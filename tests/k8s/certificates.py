@@ -1,0 +1,108 @@
+"""What the tests of certificates share, whoever signs: agents that go by what comes with their key, and what the parts show and hold."""
+
+import base64
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator
+
+import agents
+import installation
+import pytest
+import resources
+import sidecars
+from agents import Answer
+from cluster import Cluster, Refused
+from cryptography import x509
+from installation import DIRECT, NAMESPACE, RELEASE, Installation
+from stack import wait_until
+
+# Who asks, where there is nothing but keys; and the same where sidecars may decide themselves.
+PEOPLE, TEAM, KEY = "believers", "believers", "believer"
+MODES = {"identity": PEOPLE, "direct": DIRECT}
+# Where the agent has what its key's Secret says of the gateway.
+MOUNTED = "/company"
+CA = f"--ca={MOUNTED}/ca.crt"
+# Whose Secrets they are.
+PARTS = ("ledger", "gateway", "operator", "webhook")
+# A kubelet brings a changed Secret or ConfigMap with its next look at the pod, after a minute or more; the operator looks each 30 or 60 s.
+BROUGHT = 240.0
+
+
+@contextlib.contextmanager
+def people(cluster: Cluster) -> Iterator[None]:
+    """Keys where each mode is tried, and an agent that mounts what comes with its own."""
+    installation.restricted_namespace(cluster, PEOPLE)
+    resources.apply(cluster, NAMESPACE, resources.open_team(TEAM))
+    for namespace in MODES.values():
+        resources.make_key(cluster, namespace, KEY, TEAM)
+    mount = {"name": "company", "mountPath": MOUNTED, "readOnly": True}
+    agent = agents.pod("agent", volumeMounts=[mount], **agents.with_secret(KEY))
+    entry = [{"key": "ca.crt", "path": "ca.crt"}]
+    agent["spec"]["volumes"] = [{"name": "company", "secret": {"secretName": KEY, "items": entry}}]
+    cluster.apply(agent, PEOPLE)
+    cluster.wait("pod/agent", "condition=Ready", PEOPLE)
+    yield
+    for namespace in MODES.values():
+        cluster.kubectl("delete", "job/job", "--ignore-not-found", "--wait=false", f"--namespace={namespace}")
+        cluster.delete("virtualkeys", KEY, namespace)
+    cluster.kubectl("delete", "namespace", PEOPLE, "--wait=false")
+
+
+def ask(cluster: Cluster, *arguments: str, **changes) -> list[Answer]:
+    """The agent, by what is mounted."""
+    return agents.messages(cluster, PEOPLE, "agent", CA, *arguments, **changes)
+
+
+def run_job(cluster: Cluster, mode: str) -> None:
+    """One with a sidecar, to its end."""
+    cluster.apply(sidecars.job(mode, KEY), MODES[mode])
+    cluster.wait("job/job", "condition=Complete", MODES[mode])
+
+
+def in_secret(site: Installation, part: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(site.secret(f"{RELEASE}-{part}-tls")["tls.crt"])
+
+
+def shown(cluster: Cluster, what: str = f"service/{RELEASE}-ledger", port: int = 4002) -> x509.Certificate:
+    """By the ledger or another, to whoever comes now."""
+    with cluster.forward(what, port, NAMESPACE) as here:
+        return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", here)).encode())
+
+
+def believed(cluster: Cluster) -> list[str]:
+    """By what the API server believes each webhook."""
+    webhooks = cluster.get("mutatingwebhookconfiguration", f"{RELEASE}-sidecar-injector")["webhooks"]
+    return [base64.b64decode(webhook["clientConfig"].get("caBundle", "")).decode() for webhook in webhooks]
+
+
+def assert_none_is_the_operators(cluster: Cluster, site: Installation, authority: str) -> None:
+    """Neither a certificate nor an authority: all is of the one that is given."""
+    with pytest.raises(Refused, match="NotFound"):
+        cluster.get("secret", f"{RELEASE}-ca", NAMESPACE)
+    assert cluster.find("secrets", "*", "tollgate.dev/secret") == []
+    for part in PARTS:
+        assert site.secret(f"{RELEASE}-{part}-tls")["ca.crt"].decode() == authority
+    assert believed(cluster) == [authority]
+
+
+def assert_requests_go_on_until(cluster: Cluster, is_renewed: Callable[[], bool], what: str) -> None:
+    """And after it, when every connection to the ledger is made anew."""
+    answers = []
+
+    def is_so() -> bool:
+        answers.extend(ask(cluster, "--count=5"))
+        return is_renewed()
+
+    wait_until(is_so, what, BROUGHT)
+    renew_connections(cluster)
+    answers.extend(ask(cluster, "--count=5"))
+    assert {answer.status for answer in answers} == {200}, answers
+    # The operator comes to the ledger, too.
+    resources.make_key(cluster, PEOPLE, "another", TEAM)
+    cluster.delete("virtualkeys", "another", PEOPLE)
+
+
+def renew_connections(cluster: Cluster) -> None:
+    """Each to the ledger, by the newest certificates."""
+    cluster.kubectl("rollout", "restart", f"deployment/{RELEASE}-ledger", f"--namespace={NAMESPACE}")
+    cluster.rollout(f"deployment/{RELEASE}-ledger", NAMESPACE)
