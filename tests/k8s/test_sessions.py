@@ -6,16 +6,15 @@ from installation import NAMESPACE, PLATFORM
 from resources import apply, is_ready, make_key, open_team
 from stack import wait_until
 
-
-def budget(name: str, pattern: str, amount: str) -> dict:
-    spec = {"targetRef": {"kind": "Session", "name": pattern}, "limits": [{"amount": amount, "period": "Lifetime"}]}
-    return {"kind": "Budget", "metadata": {"name": name}, "spec": spec}
-
-
 IN_ORDER = True
 
 KEY = TEAM = "sessions"
 BUDGETS = ("pipelines", "sessions")
+
+
+def budget(name: str, pattern: str, amount: str) -> dict:
+    spec = {"targetRef": {"kind": "Session", "name": pattern}, "limits": [{"amount": amount, "period": "Lifetime"}]}
+    return {"kind": "Budget", "metadata": {"name": name}, "spec": spec}
 
 
 @pytest.fixture(scope="module", autouse=True)

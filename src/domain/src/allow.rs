@@ -134,23 +134,4 @@ mod tests {
             assert_eq!((allows("claude-sonnet-4"), allows("gpt-4.1")), expected, "{patterns:?}");
         }
     }
-
-    #[test]
-    fn stars_stand_for_any_run() {
-        let table = [
-            ("a*", "a", true),
-            ("a*", "abc", true),
-            ("a*", "ba", false),
-            ("*c", "abc", true),
-            ("a*c", "abc", true),
-            ("a*c", "ac", true),
-            ("ab*bc", "abc", false),
-            ("a*b*c", "axxbyyc", true),
-            ("a*b*c", "axxcyyb", false),
-            ("**", "", true),
-        ];
-        for (glob, name, expected) in table {
-            assert_eq!(glob::matches(glob, name), expected, "{glob} {name}");
-        }
-    }
 }

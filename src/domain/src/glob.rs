@@ -21,3 +21,27 @@ pub(crate) fn matches(glob: &str, name: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_run() {
+        let table = [
+            ("a*", "a", true),
+            ("a*", "abc", true),
+            ("a*", "ba", false),
+            ("*c", "abc", true),
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("ab*bc", "abc", false),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxcyyb", false),
+            ("**", "", true),
+        ];
+        for (glob, name, expected) in table {
+            assert_eq!(matches(glob, name), expected, "{glob} {name}");
+        }
+    }
+}

@@ -6,8 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of the longest name of a session; a longer one is no session.
-pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of the longest name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Whether a session can be called so: in short and visible ASCII.
+pub fn is_name(text: &[u8]) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic)
+}
 
 /// Which sessions are meant: a name, in which `*` stands for any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,11 +29,6 @@ impl SessionPattern {
         Self("*".to_owned())
     }
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether a session of this name is meant.
     pub fn matches(&self, session: &str) -> bool {
         glob::matches(&self.0, session)
@@ -39,8 +39,7 @@ impl FromStr for SessionPattern {
     type Err = NoSessionPattern;
 
     fn from_str(text: &str) -> Result<Self, NoSessionPattern> {
-        let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
-        if fits { Ok(Self(text.to_owned())) } else { Err(NoSessionPattern) }
+        if is_name(text.as_bytes()) { Ok(Self(text.to_owned())) } else { Err(NoSessionPattern) }
     }
 }
 
@@ -62,6 +61,18 @@ impl SessionLimits {
     pub fn tighten(&mut self, pattern: SessionPattern, amount: Nanodollars) {
         let limit = self.0.entry(pattern).or_insert(amount);
         *limit = amount.min(*limit);
+    }
+
+    /// Adds all limits of `others`.
+    pub fn tighten_by(&mut self, others: &Self) {
+        for (pattern, amount) in others.iter() {
+            self.tighten(pattern.clone(), amount);
+        }
+    }
+
+    /// Takes out the limit of every session, and leaves those of some.
+    pub fn take_every(&mut self) -> Option<Nanodollars> {
+        self.0.remove(&SessionPattern::every())
     }
 
     /// The cap of a session of this name; `None`: it has none.

@@ -5,7 +5,7 @@ use crate::api::{Api, Shape};
 use crate::decision::Denial;
 use crate::ids::{KeyDigest, Tag};
 use crate::key;
-use crate::session::NAME_BYTES_MAX;
+use crate::session;
 
 /// A request line and its headers. Names are lower-case, as Envoy gives them; every line of a header is there.
 #[derive(Clone, Copy, Debug)]
@@ -248,10 +248,9 @@ fn product(user_agent: &[u8]) -> Option<String> {
     name(first)
 }
 
-/// The name of a session or product: short, and visible ASCII.
+/// The name of a session; a product's is as one.
 fn name(bytes: &[u8]) -> Option<String> {
-    let fits = (1..=NAME_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    fits.then(|| String::from_utf8_lossy(bytes).into_owned())
+    session::is_name(bytes).then(|| String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// Every line of a header.

@@ -46,6 +46,11 @@ pub enum Key {
 }
 
 impl Entry {
+    /// What is not to be believed before a look-up has confirmed it.
+    pub fn unconfirmed(key: Key, now: Timestamp) -> Self {
+        Self { key, confirmed_at: now.plus_ms(-DENIAL_FRESH_MS).plus_ms(-1) }
+    }
+
     /// Whether the ledger said so within the last `age_ms`. A clock that went backwards makes everything old.
     pub fn is_fresh(&self, now: Timestamp, age_ms: i64) -> bool {
         (0..=age_ms).contains(&now.since_ms(self.confirmed_at))

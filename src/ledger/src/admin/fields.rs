@@ -238,6 +238,20 @@ pub(crate) fn members(name: &str, raw: &RawValue) -> Result<Vec<(String, Box<Raw
     }
 }
 
+/// The same, of at most so many of what they name.
+pub(crate) fn members_at_most(
+    most: usize,
+    what: &str,
+    name: &str,
+    raw: &RawValue,
+) -> Result<Vec<(String, Box<RawValue>)>, ApiError> {
+    let members = members(name, raw)?;
+    if members.len() > most {
+        return Err(ApiError::field(name, format!("names more than {most} {what}")));
+    }
+    Ok(members)
+}
+
 /// The entries of an object, in order. An error names the field in which the text stops being JSON, where there is one.
 fn object(name: &str, json: &[u8]) -> Result<Vec<(String, Box<RawValue>)>, ApiError> {
     let mut field = None;

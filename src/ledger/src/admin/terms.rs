@@ -217,11 +217,7 @@ fn here_or_in_metadata<T>(
 
 /// `session_budgets`: for each pattern of sessions' names an amount.
 fn session_limits(name: &str, raw: &RawValue) -> Result<SessionLimits, ApiError> {
-    let members = fields::members(name, raw)?;
-    if members.len() > SessionLimits::COUNT_MAX {
-        let most = SessionLimits::COUNT_MAX;
-        return Err(ApiError::field(name, format!("names more than {most} patterns")));
-    }
+    let members = fields::members_at_most(SessionLimits::COUNT_MAX, "patterns", name, raw)?;
     let read = |(pattern, raw): (String, Box<RawValue>)| {
         let known: SessionPattern = pattern
             .parse()

@@ -18,7 +18,6 @@ type BudgetsOf<'a> = BTreeMap<(TargetKind, ObjectName), Vec<(&'a ObjectName, &'a
 /// Makes accounts of objects.
 pub(super) struct Desires<'a> {
     world: &'a World,
-    settings: &'a Settings,
     identities: Identities<'a>,
     budgets: BudgetsOf<'a>,
     /// The budgets on sessions, by their namespace.
@@ -46,7 +45,7 @@ impl<'a> Desires<'a> {
             let target = ObjectName::new(&name.namespace, target);
             budgets.entry((*kind, target)).or_default().push((name, budget));
         }
-        Self { world, settings, identities: Identities::new(world, settings), budgets, sessions }
+        Self { world, identities: Identities::new(world, settings), budgets, sessions }
     }
 
     /// The id of the account of what is named in `namespace`.
@@ -150,13 +149,11 @@ impl<'a> Desires<'a> {
     /// What each session of a key may spend, and those of some names: the release namespace's word is for every key,
     /// another's for its own.
     fn session_limits(&self, key: &ObjectName) -> (Option<Nanodollars>, SessionLimits) {
-        // Where the two are one, what it says twice is the same.
-        let spoken = [&self.settings.release_namespace, &key.namespace];
-        let limits = spoken.into_iter().filter_map(|namespace| self.sessions.get(namespace.as_str()));
-        let limits = limits.flat_map(SessionLimits::iter).map(|(pattern, amount)| (pattern.clone(), amount));
-        let (every, some): (Vec<_>, Vec<_>) =
-            limits.partition(|(pattern, _)| *pattern == SessionPattern::every());
-        (every.into_iter().map(|(_, amount)| amount).min(), some.into_iter().collect())
+        let mut limits = SessionLimits::default();
+        for namespace in self.identities.speaking_of(&key.namespace) {
+            self.sessions.get(namespace).into_iter().for_each(|said| limits.tighten_by(said));
+        }
+        (limits.take_every(), limits)
     }
 
     /// The accounts of tags on which there are budgets.

@@ -50,9 +50,13 @@ impl<'a> Identities<'a> {
         }
     }
 
-    /// Whether what a namespace says of all keys is said of those of others, too.
-    pub(super) fn speaks_for_all(&self, namespace: &str) -> bool {
-        namespace == self.settings.release_namespace
+    /// Where it is said what sessions of the keys of a namespace may spend: in the release's, which speaks of all keys, and in their own.
+    /// They may be one.
+    pub(super) fn speaking_of<'b>(&self, keys: &'b str) -> [&'b str; 2]
+    where
+        'a: 'b,
+    {
+        [&self.settings.release_namespace, keys]
     }
 
     /// Whether an id is that of an object of this cluster.

@@ -4,10 +4,9 @@
 //! never are those of half a change.
 
 use super::program::retry_at;
-use super::verdict::{Verdicts, is_alive};
+use super::verdict::{Verdicts, is_alive, oldest_first};
 use super::{Action, Kind, Ledger, ObjectName, PriceFault, PricesAsked, PricesOutcome, Settings, World};
-use crate::resources::{ModelMode, PriceBook, PriceBookSpec, PricedModel, ProviderName, TokenPrices};
-use std::collections::BTreeMap;
+use crate::resources::{ModelMode, PriceBookSpec, PricedModel, ProviderName, TokenPrices};
 use tollgate_domain::catalogue::{Mode, Provider};
 use tollgate_domain::price::{Discounted, NewAlias, Overlay, OwnModel, OwnPrice, Sheet};
 use tollgate_domain::time::Timestamp;
@@ -75,10 +74,9 @@ pub(super) fn sheet_name(name: &ObjectName) -> String {
 /// Of the price books that count, the oldest first: where two contradict each other, the younger is to blame.
 fn sheets(world: &World, verdicts: &Verdicts<'_>) -> Vec<Sheet> {
     let counts = |name: &ObjectName| verdicts.price_books.get(name).is_some_and(|verdict| verdict.counts);
-    let living = world.price_books.iter().filter(|(name, one)| counts(name) && is_alive(&one.metadata));
-    let by_age: BTreeMap<_, &PriceBook> =
-        living.map(|(name, one)| ((one.metadata.creation_timestamp.clone(), name), &**one)).collect();
-    by_age.into_iter().map(|((_, name), one)| sheet(name, &one.spec)).collect()
+    let all = oldest_first(&world.price_books).into_iter();
+    let living = all.filter(|(name, one)| counts(name) && is_alive(&one.metadata));
+    living.map(|(name, one)| sheet(name, &one.spec)).collect()
 }
 
 fn sheet(name: &ObjectName, spec: &PriceBookSpec) -> Sheet {

@@ -85,9 +85,9 @@ impl Program {
         self.states.get(account)
     }
 
-    /// Whether the ledger has the account and is asked by this plan to change it.
-    pub(super) fn changes(&self, account: &AccountName) -> bool {
-        self.changing.contains(account)
+    /// Whether the ledger has one of these accounts and is asked by this plan to change it. Most plans change none.
+    pub(super) fn changes_any(&self, mut accounts: impl Iterator<Item = AccountName>) -> bool {
+        !self.changing.is_empty() && accounts.any(|account| self.changing.contains(&account))
     }
 
     /// Why the Secret of a key account is not as it should be.

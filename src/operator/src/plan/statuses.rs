@@ -23,7 +23,6 @@ use crate::resources::{
     VirtualKeyStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeSet;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::time::Timestamp;
 
@@ -49,8 +48,6 @@ pub(super) struct Statuses<'a> {
     prices: &'a Prices,
     now: Timestamp,
     reach: Reach,
-    /// Namespaces of which this plan changes a key that the ledger has. One that it does not have yet begins with all of its caps.
-    changing: BTreeSet<&'a str>,
     statuses: Vec<Action>,
     wake_at: Option<Timestamp>,
 }
@@ -76,10 +73,7 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        let keys = world.virtual_keys.keys();
-        let changing = keys.filter(|name| program.changes(&identities.account(Kind::VirtualKey, name)));
-        let changing = changing.map(|name| name.namespace.as_str()).collect();
-        Self { world, identities, program, prices, now, reach, changing, statuses: vec![], wake_at }
+        Self { world, identities, program, prices, now, reach, statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -308,12 +302,15 @@ impl<'a> Statuses<'a> {
         self.programmed(verdict, state)
     }
 
-    /// Sessions have no account of their own: their cap stands on each key that it concerns. A key that is refused says so itself.
+    /// Sessions have no account of their own: their cap stands on each key that it concerns. One that the ledger does not have yet begins with
+    /// all of its caps, and one that is refused says so itself.
     fn session_budget_programmed(&self, name: &ObjectName, verdict: &Verdict) -> Option<Word> {
-        let namespace = name.namespace.as_str();
-        let for_all = self.identities.speaks_for_all(namespace);
-        let is_asked = self.changing.contains(namespace) || (for_all && !self.changing.is_empty());
-        let state = if is_asked { State::Asked } else { State::Programmed };
+        let concerned = |key: &&ObjectName| {
+            self.identities.speaking_of(&key.namespace).contains(&name.namespace.as_str())
+        };
+        let keys = self.world.virtual_keys.keys().filter(concerned);
+        let accounts = keys.map(|key| self.identities.account(Kind::VirtualKey, key));
+        let state = if self.program.changes_any(accounts) { State::Asked } else { State::Programmed };
         self.programmed(verdict, Some(&state))
     }
 

@@ -10,9 +10,11 @@ use super::{Kind, ObjectName, Settings, World};
 use crate::resources::{
     AllowedNamespaces, Budget, NamespacesFrom, Organization, Reference, TargetKind, Team, User, VirtualKey,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use kube::core::{Selector, SelectorExt};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tollgate_domain::session::{SessionLimits, SessionPattern};
 
 /// What is wrong with an object.
@@ -315,18 +317,19 @@ pub(super) fn key_alias(name: &ObjectName, key: &VirtualKey) -> String {
     key.spec.display_name.clone().unwrap_or_else(|| name.to_string())
 }
 
+/// Objects by their age; of one moment, by their name.
+pub(super) fn oldest_first<K: Resource>(objects: &BTreeMap<ObjectName, Arc<K>>) -> Vec<(&ObjectName, &K)> {
+    let mut by_age: Vec<_> = objects.iter().map(|(name, one)| (name, one.as_ref())).collect();
+    by_age.sort_by_key(|(name, one)| (one.meta().creation_timestamp.as_ref(), *name));
+    by_age
+}
+
 /// Where several keys want the same thing, the oldest has it.
 fn refuse_younger<'a>(world: &'a World, verdicts: &mut ByName<'a>) {
-    let mut by_age: Vec<(Option<&Time>, &'a ObjectName, &'a VirtualKey)> = world
-        .virtual_keys
-        .iter()
-        .map(|(name, key)| (key.metadata.creation_timestamp.as_ref(), name, key.as_ref()))
-        .collect();
-    by_age.sort_by_key(|(created, name, _)| (*created, *name));
     let mut secrets = BTreeSet::new();
     let mut aliases = BTreeSet::new();
     let mut counts: BTreeMap<ObjectName, i64> = BTreeMap::new();
-    for (_, name, key) in by_age {
+    for (name, key) in oldest_first(&world.virtual_keys) {
         let Some(verdict) = verdicts.get_mut(name).filter(|verdict| verdict.counts) else { continue };
         if !is_alive(&key.metadata) {
             continue;
@@ -383,13 +386,11 @@ const PATTERNS_MAX: usize = SessionLimits::COUNT_MAX / 2;
 
 /// Where a namespace has more patterns than fit, the oldest budgets have theirs: of the others no key shall hear, which would be refused.
 fn refuse_patterns_beyond<'a>(world: &'a World, verdicts: &mut ByName<'a>) {
-    let on_sessions = world.budgets.iter().filter(|(_, budget)| {
-        budget.spec.target_ref.kind == TargetKind::Session && is_alive(&budget.metadata)
-    });
-    let mut by_age: Vec<_> = on_sessions.collect();
-    by_age.sort_by_key(|(name, budget)| (budget.metadata.creation_timestamp.as_ref(), *name));
     let mut patterns: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, budget) in by_age {
+    for (name, budget) in oldest_first(&world.budgets) {
+        if budget.spec.target_ref.kind != TargetKind::Session || !is_alive(&budget.metadata) {
+            continue;
+        }
         let Some(verdict) = verdicts.get_mut(name).filter(|verdict| verdict.counts) else { continue };
         let of_namespace = patterns.entry(&name.namespace).or_default();
         let pattern = budget.spec.target_ref.name.as_str();

@@ -98,27 +98,28 @@ spec: {teamRef: {name: core}, models: [claude-opus-4-1]}
     assert!(cluster.held(Key, "platform/agent").is_none());
 }
 
+fn on_sessions(pattern: &str, amount: &str) -> String {
+    format!(
+        "{{targetRef: {{kind: Session, name: \"{pattern}\"}}, limits: [{{amount: \"{amount}\", period: Lifetime}}]}}"
+    )
+}
+
 #[test]
 fn a_budget_on_sessions_caps_each_session_of_the_keys_that_it_concerns() {
     let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
-    let session = |amount: &str| {
-        format!(
-            "{{targetRef: {{kind: Session, name: \"*\"}}, limits: [{{amount: \"{amount}\", period: Lifetime}}]}}"
-        )
-    };
-    cluster.apply(&budget("all", "tollgate", &session("5")));
+    cluster.apply(&budget("all", "tollgate", &on_sessions("*", "5")));
     cluster.settle();
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")));
     assert_eq!(condition(&cluster.budget_status("tollgate/all").conditions, "Ready"), "True Ready");
     // Another platform namespace speaks for its own keys.
-    cluster.apply(&budget("own", "platform", &session("1")));
+    cluster.apply(&budget("own", "platform", &on_sessions("*", "1")));
     cluster.settle();
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")));
     cluster.settings.platform_namespaces.insert("payments".into());
-    cluster.apply(&budget("own", "payments", &session("2")));
+    cluster.apply(&budget("own", "payments", &on_sessions("*", "2")));
     cluster.settle();
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("2")));
-    cluster.apply(&budget("own", "payments", &session("9")));
+    cluster.apply(&budget("own", "payments", &on_sessions("*", "9")));
     cluster.settle();
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")), "the lowest");
 }
@@ -126,28 +127,23 @@ fn a_budget_on_sessions_caps_each_session_of_the_keys_that_it_concerns() {
 #[test]
 fn a_budget_on_sessions_of_some_names_caps_those_alone() {
     let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
-    let on = |pattern: &str, amount: &str| {
-        format!(
-            "{{targetRef: {{kind: Session, name: \"{pattern}\"}}, limits: [{{amount: \"{amount}\", period: Lifetime}}]}}"
-        )
-    };
     let limits = |cluster: &Cluster| {
         let key = cluster.key("payments/agent");
         let all = key.session_limits.iter();
         (key.session_limit, all.map(|(pattern, amount)| (pattern.to_string(), amount)).collect::<Vec<_>>())
     };
     cluster.settings.platform_namespaces.insert("payments".into());
-    cluster.apply(&budget("ci", "tollgate", &on("ci-*", "5")));
-    cluster.apply(&budget("night", "payments", &on("*-nightly", "3")));
-    cluster.apply(&budget("ci", "payments", &on("ci-*", "4")));
-    cluster.apply(&budget("ci", "platform", &on("ci-*", "1")));
+    cluster.apply(&budget("ci", "tollgate", &on_sessions("ci-*", "5")));
+    cluster.apply(&budget("night", "payments", &on_sessions("*-nightly", "3")));
+    cluster.apply(&budget("ci", "payments", &on_sessions("ci-*", "4")));
+    cluster.apply(&budget("ci", "platform", &on_sessions("ci-*", "1")));
     cluster.settle();
     assert_eq!(
         limits(&cluster),
         (None, vec![("*-nightly".into(), dollars("3")), ("ci-*".into(), dollars("4"))])
     );
     assert_eq!(cluster.budget_status("payments/night").target.as_deref(), Some("Session/*-nightly"));
-    cluster.apply(&budget("all", "tollgate", &on("*", "9")));
+    cluster.apply(&budget("all", "tollgate", &on_sessions("*", "9")));
     cluster.delete(Kind::Budget, "payments/ci");
     cluster.settle();
     let left = vec![("*-nightly".into(), dollars("3")), ("ci-*".into(), dollars("5"))];
@@ -156,8 +152,8 @@ fn a_budget_on_sessions_of_some_names_caps_those_alone() {
     let is_ready = |cluster: &Cluster, name: &str| {
         condition(&cluster.budget_status(name).conditions, "Ready") == "True Ready"
     };
-    cluster.apply(&budget("more", "tollgate", &on("more-*", "1")));
-    cluster.apply(&budget("more", "platform", &on("more-*", "1")));
+    cluster.apply(&budget("more", "tollgate", &on_sessions("more-*", "1")));
+    cluster.apply(&budget("more", "platform", &on_sessions("more-*", "1")));
     let written = |cluster: &Cluster| {
         let statuses = cluster.plan().actions.into_iter().filter_map(|action| match action {
             Action::SetStatus { object, .. } => Some(object.name.to_string()),
@@ -171,12 +167,12 @@ fn a_budget_on_sessions_of_some_names_caps_those_alone() {
     // A key that does not come into being has nothing that could escape.
     cluster.no_secrets = Some("exceeded quota".into());
     cluster.apply(&KEY.replace("agent", "late"));
-    cluster.apply(&budget("yet", "tollgate", &on("yet-*", "1")));
+    cluster.apply(&budget("yet", "tollgate", &on_sessions("yet-*", "1")));
     cluster.settle();
     assert!(is_ready(&cluster, "tollgate/yet"));
     cluster.no_secrets = None;
     // What the schema would not let pass caps nothing, and says so.
-    cluster.apply(&budget("none", "tollgate", &on("c i", "1")));
+    cluster.apply(&budget("none", "tollgate", &on_sessions("c i", "1")));
     cluster.settle();
     let conditions = &cluster.budget_status("tollgate/none").conditions;
     assert_eq!(condition(conditions, "Accepted"), "False InvalidTarget");
@@ -186,18 +182,13 @@ fn a_budget_on_sessions_of_some_names_caps_those_alone() {
 #[test]
 fn of_too_many_patterns_the_oldest_count_and_no_key_is_refused() {
     let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
-    let on = |pattern: &str| {
-        format!(
-            "{{targetRef: {{kind: Session, name: \"{pattern}\"}}, limits: [{{amount: \"1\", period: Lifetime}}]}}"
-        )
-    };
     for number in 0..32 {
         cluster.now = cluster.now.plus_ms(1_000);
-        cluster.apply(&budget(&format!("z{number}"), "tollgate", &on(&format!("z{number}-*"))));
+        cluster.apply(&budget(&format!("z{number}"), "tollgate", &on_sessions(&format!("z{number}-*"), "1")));
     }
     cluster.now = cluster.now.plus_ms(1_000);
-    cluster.apply(&budget("a", "tollgate", &on("a-*")));
-    cluster.apply(&budget("again", "tollgate", &on("z7-*")));
+    cluster.apply(&budget("a", "tollgate", &on_sessions("a-*", "1")));
+    cluster.apply(&budget("again", "tollgate", &on_sessions("z7-*", "1")));
     cluster.settle();
     let accepted =
         |cluster: &Cluster, name: &str| condition(&cluster.budget_status(name).conditions, "Accepted");

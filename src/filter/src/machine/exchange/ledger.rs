@@ -4,7 +4,7 @@ use super::{Asked, Exchange, Held, LAST_SEQUENCE, Phase, What};
 use crate::machine::Vm;
 use crate::machine::answering::Answering;
 use crate::machine::effect::{Call, Effect};
-use crate::machine::policies::{DENIAL_FRESH_MS, Entry, Key};
+use crate::machine::policies::{Entry, Key};
 use crate::machine::reports::Batch;
 use prost::Message;
 use std::rc::Rc;
@@ -223,8 +223,8 @@ impl Exchange {
                         Exhausted { account: account.clone(), amounts, resets_at: budget.resets_at };
                     // What is spent may be this session's, this model's or a tag's. Of the key itself a look-up tells: the next request
                     // makes one.
-                    let unconfirmed = now.plus_ms(DENIAL_FRESH_MS.saturating_add(1).saturating_neg());
-                    self.remember(vm, Key::Virtual { policy, exhausted: Some(exhausted) }, unconfirmed);
+                    let spent = Key::Virtual { policy, exhausted: Some(exhausted) };
+                    vm.policies.insert(key, Entry::unconfirmed(spent, now));
                 }
             }
             _ => {}

@@ -273,10 +273,7 @@ fn others(name: &str, raw: &RawValue) -> Result<Vec<Entry>, ApiError> {
 /// `model_max_budget`: for each model an amount over its life, or what `budget_limits` has, also under the names that LiteLLM
 /// gives it here.
 fn of_models(name: &str, raw: &RawValue) -> Result<Vec<Entry>, ApiError> {
-    let members = fields::members(name, raw)?;
-    if members.len() > OF_MODELS_MAX {
-        return Err(ApiError::field(name, format!("names more than {OF_MODELS_MAX} models")));
-    }
+    let members = fields::members_at_most(OF_MODELS_MAX, "models", name, raw)?;
     let read = |(model, raw): (String, Box<RawValue>)| {
         let about = |why: ApiError| ApiError::field(name, format!("has for {model:?} an entry whose {why}"));
         if raw.get().starts_with('{') {

@@ -78,10 +78,7 @@ impl RateTerms {
 }
 
 fn of_models(name: &str, raw: &RawValue) -> Result<Vec<(String, u64)>, ApiError> {
-    let members = fields::members(name, raw)?;
-    if members.len() > OF_MODELS_MAX {
-        return Err(ApiError::field(name, format!("names more than {OF_MODELS_MAX} models")));
-    }
+    let members = fields::members_at_most(OF_MODELS_MAX, "models", name, raw)?;
     let limit = |(model, raw): (String, Box<RawValue>)| {
         let wrong =
             |_| ApiError::field(name, format!("has for {model:?} no whole number, or a negative one"));

@@ -518,9 +518,7 @@ impl Draft {
         }
         policy.accounts.push(level.label.clone());
         self.accounts.push((account, level.revision));
-        for (pattern, amount) in level.session_limits.iter() {
-            self.session_limits.tighten(pattern.clone(), amount);
-        }
+        self.session_limits.tighten_by(&level.session_limits);
         self.client_tags_bind |= level.client_tags_bind;
     }
 
