@@ -16,7 +16,7 @@ use super::{
 };
 use crate::resources::FINALIZER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use tollgate_domain::account::AccountName;
 use tollgate_domain::time::Timestamp;
 
@@ -37,8 +37,8 @@ pub(super) struct Program {
     secrets: Vec<Action>,
     releases: Vec<Action>,
     states: BTreeMap<AccountName, State>,
-    /// Accounts that the ledger has, and that this plan asks to be otherwise.
-    changing: BTreeSet<AccountName>,
+    /// Accounts that the ledger has otherwise than they are wanted.
+    behind: BTreeMap<AccountName, Behind>,
     late_secrets: BTreeMap<AccountName, Late>,
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -58,6 +58,15 @@ pub(super) enum State {
     Opens(String),
     /// The ledger is away.
     Away,
+}
+
+/// Why the ledger has an account otherwise than it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Behind {
+    /// This plan asks it to change that.
+    Asked,
+    /// It refuses that, or is not asked: see the state.
+    Stuck,
 }
 
 /// Why the Secret of a key is not written.
@@ -85,9 +94,14 @@ impl Program {
         self.states.get(account)
     }
 
-    /// Whether the ledger has one of these accounts and is asked by this plan to change it. Most plans change none.
-    pub(super) fn changes_any(&self, mut accounts: impl Iterator<Item = AccountName>) -> bool {
-        !self.changing.is_empty() && accounts.any(|account| self.changing.contains(&account))
+    /// Whether the ledger has nothing otherwise than it is wanted, as with most plans.
+    pub(super) fn is_level(&self) -> bool {
+        self.behind.is_empty()
+    }
+
+    /// Why the ledger has an account otherwise than it is wanted, if so.
+    pub(super) fn behind(&self, account: &AccountName) -> Option<Behind> {
+        self.behind.get(account).copied()
     }
 
     /// Why the Secret of a key account is not as it should be.
@@ -234,12 +248,22 @@ impl<'a> Programmer<'a> {
         let (state, retry_at) = self.standing_of(&account);
         self.program.wake(retry_at);
         if state == State::Asked {
-            if self.existing.contains_key(&name) {
-                self.program.changing.insert(name.clone());
-            }
             self.program.applies.push(account);
         }
-        self.program.states.insert(name, state);
+        self.note(name, state);
+    }
+
+    /// How an account stands with what is wanted of it.
+    fn note(&mut self, account: AccountName, state: State) {
+        let is_there = self.existing.contains_key(&account);
+        let behind = match &state {
+            State::Asked if is_there => Some(Behind::Asked),
+            State::Refused(_) if is_there => Some(Behind::Stuck),
+            State::Opens(_) => Some(Behind::Stuck),
+            _ => None,
+        };
+        self.program.behind.extend(behind.map(|behind| (account.clone(), behind)));
+        self.program.states.insert(account, state);
     }
 
     /// Notes that an account is wanted, and whether it is left as it is, because a limit of it would be lost.
@@ -247,10 +271,9 @@ impl<'a> Programmer<'a> {
         self.wanted.insert(account.name.clone(), account.owner_scope.clone());
         let ledger = &self.world.ledger;
         let told = ledger.standings.get(&account.name).filter(|_| ledger.synced);
-        let opened = adoption::opens(account, told);
-        let would_open = opened.is_some();
-        self.program.states.extend(opened.map(|opened| (account.name.clone(), State::Opens(opened))));
-        would_open
+        let Some(opened) = adoption::opens(account, told) else { return false };
+        self.note(account.name.clone(), State::Opens(opened));
+        true
     }
 
     /// How the account stands, and when to ask for it again if nothing changes.
@@ -435,7 +458,7 @@ impl<'a> Programmer<'a> {
         if state == State::Asked {
             self.program.keys.push(Action::Issue(Box::new(issue)));
         }
-        self.program.states.insert(name, state);
+        self.note(name, state);
     }
 
     fn delete_secrets(&mut self, secrets: &[(&ObjectName, &KeySecret)]) {

@@ -13,7 +13,7 @@ use super::desired::{alerts, expiry};
 use super::identity::Identities;
 use super::money;
 use super::prices::Prices;
-use super::program::{Late, Program, State, reference};
+use super::program::{Behind, Late, Program, State, reference};
 use super::verdict::{Verdict, Verdicts, is_alive};
 use super::{
     Action, KeySecret, Kind, ObjectName, SecretRefusal, Standing, Status, World, events, keys, limits, time,
@@ -303,15 +303,34 @@ impl<'a> Statuses<'a> {
     }
 
     /// Sessions have no account of their own: their cap stands on each key that it concerns. One that the ledger does not have yet begins with
-    /// all of its caps, and one that is refused says so itself.
+    /// all of its caps; one that it has otherwise than it is wanted may go on without this one.
     fn session_budget_programmed(&self, name: &ObjectName, verdict: &Verdict) -> Option<Word> {
+        let state = match self.behind(name) {
+            Some((Behind::Stuck, key)) if verdict.counts && self.reach == Reach::Synced => {
+                let message = format!(
+                    "The ledger has {} {key} as it was before, perhaps without this cap on its sessions: see its conditions.",
+                    Kind::VirtualKey
+                );
+                return Some(Word::new(false, "TargetNotProgrammed", message));
+            }
+            Some(_) => State::Asked,
+            None => State::Programmed,
+        };
+        self.programmed(verdict, Some(&state))
+    }
+
+    /// A key whose sessions a budget caps, and that the ledger has otherwise than it is wanted; one that changes now before one that does not.
+    fn behind(&self, budget: &ObjectName) -> Option<(Behind, &'a ObjectName)> {
+        // As with most plans, in which no key has to be looked at.
+        if self.program.is_level() {
+            return None;
+        }
         let concerned = |key: &&ObjectName| {
-            self.identities.speaking_of(&key.namespace).contains(&name.namespace.as_str())
+            self.identities.speaking_of(&key.namespace).contains(&budget.namespace.as_str())
         };
         let keys = self.world.virtual_keys.keys().filter(concerned);
-        let accounts = keys.map(|key| self.identities.account(Kind::VirtualKey, key));
-        let state = if self.program.changes_any(accounts) { State::Asked } else { State::Programmed };
-        self.programmed(verdict, Some(&state))
+        let account = |key| self.identities.account(Kind::VirtualKey, key);
+        keys.filter_map(|key| Some((self.program.behind(&account(key))?, key))).min()
     }
 
     fn budget_limits(

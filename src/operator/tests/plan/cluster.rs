@@ -457,6 +457,14 @@ impl Cluster {
         self.tell(&name);
     }
 
+    /// A key in the ledger like that of `payments/agent`, which no object stands for.
+    pub(crate) fn hold_key(&mut self, id: &str, alias: &str) {
+        let mut key = self.ledger[&account(AccountKind::Key, "payments/agent")].clone();
+        key.account.name.id = id.into();
+        key.account.alias = alias.into();
+        self.ledger.insert(key.account.name.clone(), key);
+    }
+
     fn living(&self) -> impl Iterator<Item = (&AccountName, &Held)> {
         self.ledger.iter().filter(|(_, held)| !held.deleted)
     }

@@ -180,6 +180,31 @@ fn a_budget_on_sessions_of_some_names_caps_those_alone() {
 }
 
 #[test]
+fn a_budget_on_sessions_is_not_ready_while_a_key_goes_on_without_it() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    cluster.apply(&KEY.replace("agent", "other"));
+    cluster.settle();
+    cluster.hold_key("made-by-hand", "Taken");
+    cluster.apply(&format!("{KEY}  displayName: Taken\n"));
+    cluster.apply(&budget("all", "tollgate", &on_sessions("*", "5")));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, None);
+    assert_eq!(cluster.key("payments/other").session_limit, Some(dollars("5")));
+    let conditions = cluster.budget_status("tollgate/all").conditions;
+    assert_eq!(condition(&conditions, "Programmed"), "False TargetNotProgrammed");
+    let ready = conditions.iter().find(|one| one.type_ == "Ready").unwrap();
+    assert!(ready.message.contains("VirtualKey payments/agent"), "{}", ready.message);
+    // Those of a namespace that does not speak for the key are none of this.
+    cluster.apply(&budget("all", "platform", &on_sessions("*", "5")));
+    cluster.settle();
+    assert_eq!(condition(&cluster.budget_status("platform/all").conditions, "Ready"), "True Ready");
+    cluster.apply(KEY);
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")));
+    assert_eq!(condition(&cluster.budget_status("tollgate/all").conditions, "Ready"), "True Ready");
+}
+
+#[test]
 fn of_too_many_patterns_the_oldest_count_and_no_key_is_refused() {
     let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
     for number in 0..32 {

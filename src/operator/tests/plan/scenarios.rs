@@ -368,10 +368,7 @@ fn an_operator_that_never_heard_the_ledger_says_so_after_a_while() {
 fn what_the_ledger_refuses_is_told_and_asked_for_again_more_and_more_seldom() {
     let mut cluster = platform_with_key();
     // Somebody has a key of that name.
-    let mut other = cluster.ledger[&account(Key, "payments/agent")].clone();
-    other.account.name.id = "made-by-hand".into();
-    other.account.alias = "Bob".into();
-    cluster.ledger.insert(other.account.name.clone(), other);
+    cluster.hold_key("made-by-hand", "Bob");
     cluster.apply(
         r#"
 kind: VirtualKey
