@@ -553,23 +553,36 @@ async fn a_session_is_one_over_replicas() {
     let replicas = Replicas::new(4).await;
     let world = &replicas.world;
     world.lone_key(1_000_000).await;
-    let cap = |amount| AccountChange { session_limit: Some(Some(money(amount))), ..AccountChange::default() };
-    world.change(key(1), cap(5_000)).await;
-    for round in 0..5 {
-        // All of them see it for the first time.
-        let mut asks = replicas.asks(&[1], 12, 2).await;
-        asks.iter_mut().for_each(|ask| ask.session = Some(format!("s{round}")));
-        let verdicts = replicas.race(asks).await;
-        assert_eq!(verdicts.iter().filter(|verdict| held(verdict)).count(), 2);
+    let of_every_one = |amount: Option<i64>| AccountChange {
+        session_limit: Some(amount.map(money)),
+        ..AccountChange::default()
+    };
+    let by_name = |amount: Option<i64>| {
+        let capped = amount.map(|amount| ("by-name-*".parse().unwrap(), money(amount)));
+        AccountChange { session_limits: Some(capped.into_iter().collect()), ..AccountChange::default() }
+    };
+    let ways: [(&str, &dyn Fn(Option<i64>) -> AccountChange); 2] =
+        [("every-one", &of_every_one), ("by-name", &by_name)];
+    for (name, cap) in ways {
+        world.change(key(1), cap(Some(5_000))).await;
+        for round in 0..5 {
+            // All of them see it for the first time.
+            let mut asks = replicas.asks(&[1], 12, 2).await;
+            asks.iter_mut().for_each(|ask| ask.session = Some(format!("{name}-{round}")));
+            let verdicts = replicas.race(asks).await;
+            assert_eq!(verdicts.iter().filter(|verdict| held(verdict)).count(), 2, "{name}");
+        }
+        let ask = async || HoldAsk { session: Some(format!("{name}-0")), ..world.ask(1, 1).await };
+        replicas.stores[0].update(key(1), cap(Some(8_000))).await.unwrap();
+        for replica in [1, 2, 3] {
+            assert!(held(&replicas.ask_of(replica, ask().await).await), "{name}: raised");
+        }
+        replicas.stores[3].update(key(1), cap(Some(7_500))).await.unwrap();
+        let verdict = replicas.ask_of(1, ask().await).await;
+        assert_eq!(reason(&verdict), Some(DenialReason::BudgetTooSmall), "{name}: lowered");
+        replicas.stores[2].update(key(1), cap(None)).await.unwrap();
+        assert!(held(&replicas.ask_of(3, ask().await).await), "{name}: taken away");
     }
-    replicas.stores[0].update(key(1), cap(8_000)).await.unwrap();
-    for replica in [1, 2, 3] {
-        let ask = HoldAsk { session: Some("s0".into()), ..world.ask(1, 1).await };
-        assert!(held(&replicas.ask_of(replica, ask).await), "raised");
-    }
-    replicas.stores[3].update(key(1), cap(7_500)).await.unwrap();
-    let ask = HoldAsk { session: Some("s0".into()), ..world.ask(1, 1).await };
-    assert_eq!(reason(&replicas.ask_of(1, ask).await), Some(DenialReason::BudgetTooSmall), "lowered");
     replicas.end().await;
 }
 
