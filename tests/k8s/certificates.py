@@ -24,8 +24,23 @@ MOUNTED = "/company"
 CA = f"--ca={MOUNTED}/ca.crt"
 # Whose Secrets they are.
 PARTS = ("ledger", "gateway", "operator", "webhook")
+# In whose pods each is shown, and at which port. The operator's own is shown to the ledger alone.
+SHOWN = {"ledger": ("ledger", 4002), "gateway": ("gateway", 4000), "webhook": ("operator", 9443)}
 # A kubelet brings a changed Secret or ConfigMap with its next look at the pod, after a minute or more; the operator looks each 30 or 60 s.
 BROUGHT = 240.0
+
+
+@contextlib.contextmanager
+def installed(cluster: Cluster, site: Installation, claim: str, **gateway) -> Iterator[Installation]:
+    """An installation of its own. Certificates are the operator's everywhere, also to clients, unless the values of `gateway` say otherwise."""
+    site.uninstall()
+    cluster.claim(claim, NAMESPACE)
+    values = {**site.values, "ledger": {"persistence": {"existingClaim": claim}}}
+    values["gateway"] = {**values["gateway"], "tls": {}, **gateway}
+    made = Installation(cluster, site.provider, values)
+    made.helm("install")
+    yield made
+    made.uninstall()
 
 
 @contextlib.contextmanager
@@ -67,6 +82,25 @@ def shown(cluster: Cluster, what: str = f"service/{RELEASE}-ledger", port: int =
     """By the ledger or another, to whoever comes now."""
     with cluster.forward(what, port, NAMESPACE) as here:
         return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", here)).encode())
+
+
+def pods(site: Installation, *parts: str) -> dict[str, int]:
+    """Which there are, and how often they have begun anew."""
+    return {
+        one["metadata"]["name"]: sum(status["restartCount"] for status in one["status"].get("containerStatuses", []))
+        for part in parts or ("ledger", "operator", "gateway")
+        for one in site.pods(part)
+        if "deletionTimestamp" not in one["metadata"]
+    }
+
+
+def show_what_they_hold(cluster: Cluster, site: Installation) -> bool:
+    """Whether each pod has taken up what is in the Secrets now."""
+    return all(
+        shown(cluster, f"pod/{pod}", port) == in_secret(site, held)
+        for held, (part, port) in SHOWN.items()
+        for pod in pods(site, part)
+    )
 
 
 def believed(cluster: Cluster) -> list[str]:

@@ -120,6 +120,13 @@ class Cluster:
         finally:
             os.kill(server, signal.SIGCONT)
 
+    def mounted(self, pod: dict, entry: str) -> list[str]:
+        """What a pod has in all files of that name that were mounted from Secrets: only on a node of the tests' own."""
+        assert self._node, "nobody looks into a node of a cluster that was there"
+        kubelet = pathlib.Path(f"/proc/{self._node}/root/var/lib/kubelet")
+        volumes = kubelet / "pods" / pod["metadata"]["uid"] / "volumes"
+        return [path.read_text() for path in volumes.glob(f"kubernetes.io~secret/*/{entry}")]
+
     # Objects.
 
     def apply(self, what: pathlib.Path | str | dict | list[dict], namespace: str | None = None) -> None:

@@ -5,14 +5,17 @@ import pathlib
 import string
 import tarfile
 import tempfile
+from collections.abc import Callable
 
 import images
 import trustme
 from cluster import Cluster
-from installation import IMAGES, secret
+from installation import IMAGES, certificate
 
 NAMESPACE = "envoy-gateway-system"
 CLASS = "eg"
+# Until its Envoys have taken up what is changed.
+FOLLOWED = 60.0
 REGISTRY = "registry"
 REGISTRY_IMAGE = "tests.tollgate.dev/registry:1"
 REGISTRY_HOST = f"{REGISTRY}.{REGISTRY}.svc"
@@ -23,7 +26,7 @@ def install(cluster: Cluster) -> None:
     module = pathlib.Path(os.environ["TOLLGATE_ENVOY_GATEWAY_MODULE"])
     image = f"docker.io/envoyproxy/gateway:{module.name.rpartition('@')[2]}"
     program = pathlib.Path(os.environ["TOLLGATE_ENVOY_GATEWAY"]) / "envoy-gateway"
-    load(cluster, images.Image(image, ["/usr/local/bin/envoy-gateway"], {"/usr/local/bin/envoy-gateway": program}))
+    images.load_one(cluster, images.Image(image, ["/usr/local/bin/envoy-gateway"], {"/usr/local/bin/envoy-gateway": program}))
     chart = module / "charts" / "gateway-helm"
     # A release of it has the image's name filled in.
     values = string.Template((chart / "values.tmpl.yaml").read_text())
@@ -54,12 +57,7 @@ def registry(cluster: Cluster, authority: trustme.CA) -> str:
         archive.extractall(folder, filter="data")
         layout = {f"/layout/{file.relative_to(folder)}": file for file in pathlib.Path(folder).rglob("*") if file.is_file()}
         client = pathlib.Path(os.environ["TOLLGATE_TEST_CLIENT"])
-        load(cluster, images.Image(REGISTRY_IMAGE, ["/client"], {"/client": client, **layout}))
-    pair = authority.issue_cert(REGISTRY_HOST)
-    certificate = {
-        "tls.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode(),
-        "tls.key": pair.private_key_pem.bytes().decode(),
-    }
+        images.load_one(cluster, images.Image(REGISTRY_IMAGE, ["/client"], {"/client": client, **layout}))
     container = {
         "name": REGISTRY,
         "image": REGISTRY_IMAGE,
@@ -73,7 +71,7 @@ def registry(cluster: Cluster, authority: trustme.CA) -> str:
     cluster.kubectl("create", "namespace", REGISTRY)
     cluster.apply(
         [
-            secret(REGISTRY, certificate, "kubernetes.io/tls"),
+            certificate(REGISTRY, authority, REGISTRY_HOST),
             {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": REGISTRY}, "spec": service},
         ],
@@ -83,6 +81,14 @@ def registry(cluster: Cluster, authority: trustme.CA) -> str:
     return f"{REGISTRY_HOST}/company/tollgate-filter:1"
 
 
-def load(cluster: Cluster, image: images.Image) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        cluster.load(image.write(pathlib.Path(folder)))
+def conditions(thing: dict) -> dict[str, str]:
+    """Those of an object, or those that Envoy Gateway gives a policy or a route for each parent. Worst comes last."""
+    status = thing.get("status", {})
+    parents = status.get("ancestors", []) + status.get("parents", []) or [status]
+    found = [one for parent in parents for one in parent.get("conditions", [])]
+    return {one["type"]: one["status"] for one in sorted(found, key=lambda one: one["status"] == "False")}
+
+
+def has(*wanted: str) -> Callable[[dict], bool]:
+    """Whether all of these conditions hold."""
+    return lambda thing: all(conditions(thing).get(kind) == "True" for kind in wanted)

@@ -9,6 +9,7 @@ import pathlib
 import platform
 import subprocess
 import tarfile
+import tempfile
 
 import trustme
 
@@ -142,6 +143,12 @@ def machine_certificates() -> str:
     """What the machine trusts, for the real providers; nothing, where it trusts nobody."""
     path = pathlib.Path(CERTIFICATES)
     return path.read_text() if path.exists() else ""
+
+
+def load_one(cluster, image: Image) -> None:
+    """Makes an image known to a cluster."""
+    with tempfile.TemporaryDirectory() as folder:
+        cluster.load(image.write(pathlib.Path(folder)))
 
 
 def load(cluster, folder: pathlib.Path, program: pathlib.Path, envoy_program: pathlib.Path, authority: trustme.CA) -> None:

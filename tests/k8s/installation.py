@@ -140,9 +140,23 @@ def prepare(cluster: Cluster, authority: trustme.CA) -> dict:
 
 def gateway_certificate(name: str, authority: trustme.CA) -> dict:
     """A Secret with a company's own certificate for the gateway."""
-    pair = authority.issue_cert(GATEWAY, f"{GATEWAY}.cluster.local")
-    certificate = b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode()
-    return secret(name, {"tls.crt": certificate, "tls.key": pair.private_key_pem.bytes().decode()}, "kubernetes.io/tls")
+    return certificate(name, authority, GATEWAY, f"{GATEWAY}.cluster.local")
+
+
+def certificate(name: str, authority: trustme.CA, *hosts: str) -> dict:
+    """A Secret with a certificate for these hosts."""
+    pair = authority.issue_cert(*hosts)
+    chain = b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode()
+    return secret(name, {"tls.crt": chain, "tls.key": pair.private_key_pem.bytes().decode()}, "kubernetes.io/tls")
+
+
+def authorities(name: str, *trusted: trustme.CA) -> dict:
+    """A ConfigMap with the certificates of authorities."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": bundle(*trusted)}}
+
+
+def bundle(*trusted: trustme.CA) -> str:
+    return "".join(authority.cert_pem.bytes().decode() for authority in trusted)
 
 
 def restricted_namespace(cluster: Cluster, name: str) -> None:

@@ -3,7 +3,6 @@ whose certificates the operator has kept until then. Each step stands on those b
 
 import agents
 import certificates
-import installation
 import pytest
 import real_cert_manager
 import resources
@@ -22,21 +21,12 @@ pytestmark = pytest.mark.long
 PAGE = ROOT / "docs" / "kubernetes" / "certificates.md"
 CLAIM = "cert-manager"
 SIDECARS = "tollgate-sidecar-tls"
-# In whose pods each is shown, and at which port. The operator's own is shown to the ledger alone.
-SHOWN = {"ledger": ("ledger", 4002), "gateway": ("gateway", 4000), "webhook": ("operator", 9443)}
 
 
 @pytest.fixture(scope="module")
 def tollgate(cluster, site):
-    """With certificates of the operator's everywhere, also to clients."""
-    site.uninstall()
-    cluster.claim(CLAIM, NAMESPACE)
-    values = {**site.values, "ledger": {"persistence": {"existingClaim": CLAIM}}}
-    values["gateway"] = {**values["gateway"], "tls": {}}
-    made = installation.Installation(cluster, site.provider, values)
-    made.helm("install")
-    yield made
-    made.uninstall()
+    with certificates.installed(cluster, site, CLAIM) as made:
+        yield made
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,25 +60,6 @@ def leaves(cluster) -> dict[tuple[str, str], dict]:
     return {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in found}
 
 
-def pods(tollgate, *parts: str) -> dict[str, int]:
-    """Which there are, and how often they have begun anew."""
-    return {
-        one["metadata"]["name"]: sum(status["restartCount"] for status in one["status"].get("containerStatuses", []))
-        for part in parts or ("ledger", "operator", "gateway")
-        for one in tollgate.pods(part)
-        if "deletionTimestamp" not in one["metadata"]
-    }
-
-
-def show_what_they_hold(cluster, tollgate) -> bool:
-    """Whether each pod has taken up what is in the Secrets now."""
-    return all(
-        certificates.shown(cluster, f"pod/{pod}", port) == certificates.in_secret(tollgate, held)
-        for held, (part, port) in SHOWN.items()
-        for pod in pods(tollgate, part)
-    )
-
-
 def wait_until_switched(cluster, tollgate) -> None:
     """Until the new certificates are everywhere. Meanwhile nobody hears anything else than that it does not work now."""
 
@@ -97,7 +68,7 @@ def wait_until_switched(cluster, tollgate) -> None:
         assert answer.status in (0, 200, 503), answer
         return answer.status == 200
 
-    wait_until(lambda: is_served() and show_what_they_hold(cluster, tollgate), "an agent is served by new certificates", BROUGHT)
+    wait_until(lambda: is_served() and certificates.show_what_they_hold(cluster, tollgate), "an agent is served by new certificates", BROUGHT)
     certificates.renew_connections(cluster)
     wait_until(is_served, "an agent is served over new connections", BROUGHT)
 
@@ -133,7 +104,7 @@ def test_an_installation_is_switched_over_as_the_page_says(cluster, tollgate, ke
 def test_no_certificate_of_the_operators_is_left(cluster, tollgate, keeper):
     root = x509.load_pem_x509_certificate(authority(tollgate).encode())
     certificates.assert_none_is_the_operators(cluster, tollgate, authority(tollgate))
-    assert show_what_they_hold(cluster, tollgate)
+    assert certificates.show_what_they_hold(cluster, tollgate)
     for namespace, name in leaves(cluster):
         held = tollgate.secret(name, namespace)
         x509.load_pem_x509_certificate(held["tls.crt"]).verify_directly_issued_by(root)
@@ -160,15 +131,15 @@ def test_a_job_with_a_sidecar_completes(cluster, tollgate, keeper, mode):
 
 
 def test_requests_go_on_while_certificates_are_renewed_and_after_it(cluster, tollgate, keeper):
-    before = pods(tollgate)
+    before = certificates.pods(tollgate)
     old = {part: certificates.in_secret(tollgate, part) for part in PARTS}
     for namespace, name in leaves(cluster):
         real_cert_manager.renew(cluster, namespace, name)
     assert all(certificates.in_secret(tollgate, part) != old[part] for part in PARTS)
 
     def are_shown() -> bool:
-        assert pods(tollgate) == before, "something has been started anew"
-        return show_what_they_hold(cluster, tollgate)
+        assert certificates.pods(tollgate) == before, "something has been started anew"
+        return certificates.show_what_they_hold(cluster, tollgate)
 
     certificates.assert_requests_go_on_until(cluster, are_shown, "all show their new certificates")
 

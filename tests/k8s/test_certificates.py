@@ -11,7 +11,7 @@ import installation
 import pytest
 import trustme
 from certificates import BROUGHT, KEY, MODES, PEOPLE
-from installation import NAMESPACE
+from installation import NAMESPACE, authorities, bundle
 from stack import wait_until
 
 INSTALLS = True
@@ -38,7 +38,7 @@ def tollgate(cluster, site, company, keeper):
     site.uninstall()
     cluster.kubectl("delete", "secrets", "--all-namespaces", "--selector=tollgate.dev/secret")
     cluster.claim(CLAIM, NAMESPACE)
-    cluster.apply([installation.gateway_certificate("private-certificate", company), authorities(company)], NAMESPACE)
+    cluster.apply([installation.gateway_certificate("private-certificate", company), authorities(AUTHORITIES, company)], NAMESPACE)
     tls = {"secret": "private-certificate", "authorities": {"configMap": AUTHORITIES}}
     issuer = {"name": "platform", "kind": "ClusterIssuer"}
     with keeper.at_work():
@@ -50,14 +50,6 @@ def tollgate(cluster, site, company, keeper):
         )
     yield site
     site.uninstall()
-
-
-def authorities(*trusted: trustme.CA) -> dict:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": AUTHORITIES}, "data": {"ca.crt": bundle(*trusted)}}
-
-
-def bundle(*trusted: trustme.CA) -> str:
-    return "".join(authority.cert_pem.bytes().decode() for authority in trusted)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +81,7 @@ def renewed(cluster, people, keeper, company):
     """Everything is signed anew; and the company announces its next authority. Gives the new bundle."""
     keeper.renew()
     following = trustme.CA()
-    cluster.apply(authorities(company, following), NAMESPACE)
+    cluster.apply(authorities(AUTHORITIES, company, following), NAMESPACE)
     return bundle(company, following)
 
 

@@ -1,13 +1,14 @@
 """The filter in a real Envoy Gateway: its own chart, its control plane, and the Envoys that it runs. Each step stands on those before it."""
 
 import decimal
-import time
 
 import agents
 import envoy_gateway
 import installation
 import pytest
+from envoy_gateway import FOLLOWED, has
 from installation import NAMESPACE, PROVIDER_KEYS, RELEASE, secret
+from stack import wait_until
 
 IN_ORDER = True
 pytestmark = pytest.mark.long
@@ -27,16 +28,10 @@ def tollgate(cluster, authority):
     image = envoy_gateway.registry(cluster, authority)
     installation.load_images(cluster)
     cluster.kubectl("create", "namespace", NAMESPACE)
-    pair = authority.issue_cert(HOST)
-    certificate = {
-        "tls.crt": b"".join(blob.bytes() for blob in pair.cert_chain_pems).decode(),
-        "tls.key": pair.private_key_pem.bytes().decode(),
-    }
-    authorities = {"ca.crt": authority.cert_pem.bytes().decode()}
     cluster.apply(
         [
-            secret("gateway-certificate", certificate, "kubernetes.io/tls"),
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "registry-authorities"}, "data": authorities},
+            installation.certificate("gateway-certificate", authority, HOST),
+            installation.authorities("registry-authorities", authority),
             # Envoy Gateway reads no other entry.
             *(secret(f"provider-{api}", {"credential": key}) for api, key in PROVIDER_KEYS.items()),
         ],
@@ -63,18 +58,6 @@ def tollgate(cluster, authority):
 def say(cluster):
     """What an agent says to Anthropic's API, and hears."""
     return lambda *arguments, **changes: agents.messages(cluster, PEOPLE, "alice", *arguments, **changes)
-
-
-def conditions(thing: dict) -> dict[str, str]:
-    """Those of an object, or those that Envoy Gateway gives a policy or a route for each parent. Worst comes last."""
-    status = thing.get("status", {})
-    parents = status.get("ancestors", []) + status.get("parents", []) or [status]
-    found = [one for parent in parents for one in parent.get("conditions", [])]
-    return {one["type"]: one["status"] for one in sorted(found, key=lambda one: one["status"] == "False")}
-
-
-def has(*wanted: str):
-    return lambda thing: all(conditions(thing).get(kind) == "True" for kind in wanted)
 
 
 def test_the_chart_is_installed_without_an_envoy_of_its_own(cluster, tollgate):
@@ -112,7 +95,7 @@ def test_an_agent_is_served_and_metered(cluster, tollgate, say):
     cluster.watch("virtualkeys", "alice", has("Ready"), "the key is ready", PEOPLE)
     agents.start(cluster, PEOPLE, "alice", **agents.with_secret("alice"), env=[{"name": "PIECE", "value": PIECE}])
     # The listener comes before the filter has been fetched and compiled.
-    patiently(lambda: say()[0].status == 200)
+    wait_until(lambda: say()[0].status == 200, "an agent is served", FOLLOWED)
     before = tollgate.provider.count()
     (answer,) = say()
     assert answer.status == 200, answer
@@ -126,13 +109,6 @@ def test_an_agent_is_served_and_metered(cluster, tollgate, say):
     assert tollgate.provider.count() == before + 4
     spent = lambda thing: decimal.Decimal(thing.get("status", {}).get("spend") or 0) > 0
     cluster.watch("virtualkeys", "alice", spent, "the key's spend shows", PEOPLE, patience=10)
-
-
-def patiently(answered) -> None:
-    deadline = time.monotonic() + 60
-    while not answered():
-        assert time.monotonic() < deadline, "not within a minute"
-        time.sleep(1)
 
 
 def test_the_provider_sees_its_own_credential_and_nothing_of_ours(cluster, tollgate, say):
@@ -157,13 +133,13 @@ def test_what_is_refused_reaches_no_provider(cluster, tollgate, say):
     assert answer.status == 401 and answer.json()["error"]["type"] == "authentication_error", answer
     assert tollgate.provider.count() == before
     cluster.kubectl("patch", "budget", "payments", "--namespace", NAMESPACE, "--type=json", f"--patch={set_amount('0')}")
-    patiently(lambda: say()[0].status == 402)
+    wait_until(lambda: say()[0].status == 402, "nothing is left", FOLLOWED)
     before = tollgate.provider.count()
     (answer,) = say()
     assert answer.status == 402 and answer.json()["error"]["type"] == "billing_error", answer
     assert tollgate.provider.count() == before
     cluster.kubectl("patch", "budget", "payments", "--namespace", NAMESPACE, "--type=json", f"--patch={set_amount('150')}")
-    patiently(lambda: say()[0].status == 200)
+    wait_until(lambda: say()[0].status == 200, "an agent is served", FOLLOWED)
 
 
 def set_amount(amount: str) -> str:
@@ -183,11 +159,11 @@ def test_no_client_reaches_the_ledger(cluster, tollgate):
 def test_without_the_filter_or_the_patch_nothing_reaches_a_provider(cluster, tollgate, say, kind):
     thing = cluster.get(f"{kind}.{POLICIES}", GATEWAY, NAMESPACE)
     cluster.delete(f"{kind}.{POLICIES}", GATEWAY, NAMESPACE)
-    patiently(lambda: say("--timeout=5s")[0].status != 200)
+    wait_until(lambda: say("--timeout=5s")[0].status != 200, "nobody is served", FOLLOWED)
     before = tollgate.provider.count()
     for answer in say("--count=5", "--timeout=5s"):
         assert answer.status != 200, answer
     assert tollgate.provider.count() == before
     del thing["status"], thing["metadata"]["resourceVersion"], thing["metadata"]["uid"]
     cluster.apply(thing, NAMESPACE)
-    patiently(lambda: say("--timeout=5s")[0].status == 200)
+    wait_until(lambda: say("--timeout=5s")[0].status == 200, "an agent is served", FOLLOWED)

@@ -1,11 +1,11 @@
 """Who may do what, as the API server judges it: the operator, and people with the roles that the chart ships. Nothing of Tollgate runs here."""
 
 import json
-import time
 
 import pytest
 from cluster import Refused
 from installation import CHART
+from stack import wait_until
 
 # Of a release that is not the one of the other tests.
 RELEASE, NAMESPACE = "rights", "tollgate-rights"
@@ -25,7 +25,7 @@ def rights(bare_cluster):
     cluster.apply(manifests)
     # The API server takes up a policy some moments after it is there.
     probe = ("create", "secret", "generic", "probe", "--namespace=people", AS_OPERATOR, "--dry-run=server")
-    wait_until_refused(cluster, *probe)
+    wait_until(lambda: is_refused(cluster, *probe), "the policy is in force", 60)
     roles = {"anna": "tollgate-platform", "ben": "edit", "carla": "view", "dora": "admin"}
     for person, role in roles.items():
         cluster.kubectl("create", "rolebinding", person, f"--clusterrole={role}", f"--user={person}", "--namespace=people")
@@ -34,16 +34,13 @@ def rights(bare_cluster):
     cluster.kubectl("delete", "namespace", NAMESPACE, "people", "--wait=false")
 
 
-def wait_until_refused(cluster, *arguments: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            cluster.kubectl(*arguments)
-        except Refused as refusal:
-            if "carry one of its labels" in str(refusal):
-                return
-        time.sleep(0.1)
-    raise AssertionError("the policy is not in force")
+def is_refused(cluster, *arguments: str) -> bool:
+    """Whether the policy is in force."""
+    try:
+        cluster.kubectl(*arguments)
+    except Refused as refusal:
+        return "carry one of its labels" in str(refusal)
+    return False
 
 
 def review(user: str, verb: str, what: str, name: str = "", namespace: str = "people") -> dict:
