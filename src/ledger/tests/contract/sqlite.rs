@@ -39,6 +39,7 @@ impl Backend for Sqlite {
     async fn close(&mut self, store: Arc<BooksStore>) {
         drop(store);
         assert!(self.keeper.take().unwrap().closed(Duration::from_secs(5)).await);
+        assert!(!self.path().with_extension("db-wal").exists(), "the file alone is the books");
     }
 
     fn place(&self) -> Place {

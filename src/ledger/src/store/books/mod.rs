@@ -125,7 +125,8 @@ pub struct BooksStore {
 #[derive(Debug)]
 pub struct Keeper {
     failed: watch::Receiver<Option<String>>,
-    threads: Vec<JoinHandle<()>>,
+    /// Ends after all others.
+    writer: JoinHandle<()>,
     /// What must stay open as long as the books are, such as a lock.
     _guard: Option<std::fs::File>,
 }
@@ -144,7 +145,7 @@ impl Keeper {
     /// has it after `at_most`, this gives up, and says so with `false`.
     pub async fn closed(self, at_most: Duration) -> bool {
         let gone = async {
-            while !self.threads.iter().all(JoinHandle::is_finished) {
+            while !self.writer.is_finished() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -222,15 +223,14 @@ impl BooksStore {
     pub(crate) fn start(connections: Connections, Start(ground): Start) -> std::io::Result<(Self, Keeper)> {
         let (failure, failed) = watch::channel(None);
         let trouble = Trouble::default();
-        let (lookups, mut threads) = worker::start_readers("ledger-lookups", connections.lookups, &ground)?;
-        let (lists, lists_threads) = worker::start_readers("ledger-lists", connections.lists, &ground)?;
-        threads.extend(lists_threads);
+        let (lookups, mut readers) = worker::start_readers("ledger-lookups", connections.lookups, &ground)?;
+        let (lists, more) = worker::start_readers("ledger-lists", connections.lists, &ground)?;
+        readers.extend(more);
         let (epoch, prices, counters) = (ground.epoch, ground.prices.clone(), ground.counters.clone());
-        let (writer, writer_thread) =
-            worker::start_writer(connections.writer, ground, failure, trouble.clone())?;
-        threads.push(writer_thread);
+        let (writer, thread) =
+            worker::start_writer(connections.writer, ground, failure, trouble.clone(), readers)?;
         let store = Self { writer, lookups, lists, prices, epoch, trouble, counters };
-        Ok((store, Keeper { failed, threads, _guard: connections.guard }))
+        Ok((store, Keeper { failed, writer: thread, _guard: connections.guard }))
     }
 }
 

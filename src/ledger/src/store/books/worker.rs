@@ -213,20 +213,29 @@ async fn deliver<J, T>(
     answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the transaction failed".into())))
 }
 
-/// Starts the writer. `failed` gets a text when it cannot go on.
+/// Starts the writer. `failed` gets a text when it cannot go on. It ends after the `readers`: who closes the books last leaves them whole, and two
+/// that close a file at once leave its log behind.
 pub(super) fn start_writer(
     db: Box<dyn Sql + Send>,
     ground: Ground,
     failed: watch::Sender<Option<String>>,
     trouble: Trouble,
+    readers: Vec<JoinHandle<()>>,
 ) -> Result<(Writer, JoinHandle<()>), std::io::Error> {
     let (sender, receiver) = sync_channel(WAITING_MAX);
     let runtime = Handle::try_current().ok();
     let thread = std::thread::Builder::new().name("ledger-writer".into());
     let seen = trouble.clone();
     let handle = thread.spawn(move || {
-        if let Err(reason) = write_until_closed(db.as_ref(), &ground, &receiver, runtime.as_ref(), &seen) {
-            failed.send_replace(Some(reason.to_string()));
+        let tell = |reason: SqlError| failed.send_replace(Some(reason.to_string()));
+        let ended =
+            write_until_closed(db.as_ref(), &ground, &receiver, runtime.as_ref(), &seen).map_err(tell);
+        for reader in readers {
+            // One that panicked is gone, too.
+            let _ = reader.join();
+        }
+        if ended.is_ok() {
+            let _ = db.close().map_err(tell);
         }
     })?;
     Ok((Writer { jobs: sender, trouble }, handle))
@@ -245,7 +254,7 @@ fn write_until_closed(
     loop {
         let in_trouble = trouble.get().is_some();
         let patience = if in_trouble { PROBE_MS } else { SWEEP_MS.cast_unsigned() };
-        let Ok(mut batch) = waiting.next(Duration::from_millis(patience)) else { return db.close() };
+        let Ok(mut batch) = waiting.next(Duration::from_millis(patience)) else { return Ok(()) };
         let books = Books { db, ground, memory: &mut memory };
         let mut writing = Writing { books, trouble, waiting: &mut waiting };
         let now = ground.clock.now();

@@ -131,8 +131,7 @@ impl Sql for Sqlite {
         false
     }
 
-    /// Folds the log into the file, so that it is whole by itself. A reader that still looks keeps part of the log, and the
-    /// next start folds that.
+    /// Folds the log into the file, so that it is whole by itself.
     fn close(&self) -> Result<()> {
         self.query("PRAGMA wal_checkpoint(TRUNCATE)", &[]).map(drop)
     }
