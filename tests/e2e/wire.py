@@ -1,6 +1,7 @@
 """Connections close to the wire, for what no well-behaved client does."""
 
 import http.client
+import io
 import json
 import socket
 import struct
@@ -45,13 +46,22 @@ def chunks(body: bytes, sizes) -> list[bytes]:
     return pieces
 
 
+class Incoming(io.BufferedReader):
+    """What comes on a connection, whose end is not that of an answer."""
+
+    def close(self) -> None:
+        pass
+
+
 class Http1:
     """One connection. A test says when what bytes go, and when the client leaves."""
 
     def __init__(self, port: int, timeout: float = 30):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.answers = []
+        self.raw = self.socket.makefile("rb", buffering=0)
+        # One for all answers: what is read ahead of one belongs to the next.
+        self.incoming = Incoming(self.raw)
 
     def __enter__(self):
         return self
@@ -59,13 +69,16 @@ class Http1:
     def __exit__(self, *_):
         self.close()
 
+    def makefile(self, _mode: str) -> Incoming:
+        """What an answer asks a socket for."""
+        return self.incoming
+
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
     def answer(self) -> http.client.HTTPResponse:
         """The head of the next answer; its body is still to be read."""
-        answer = http.client.HTTPResponse(self.socket)
-        self.answers.append(answer)
+        answer = http.client.HTTPResponse(self)
         answer.begin()
         return answer
 
@@ -76,9 +89,8 @@ class Http1:
         return answer, answer.read()
 
     def close(self) -> None:
-        """Leaves. The answer's own handle of the socket has to go too, or nothing is closed."""
-        for answer in self.answers:
-            answer.close()
+        """Leaves. Both handles of the socket have to go, or nothing is closed."""
+        self.raw.close()
         self.socket.close()
 
     def abort(self) -> None:
