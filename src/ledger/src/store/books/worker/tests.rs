@@ -34,7 +34,8 @@ impl Bench {
             counters: Arc::default(),
         };
         let (failure, failed) = watch::channel(None);
-        let (writer, thread) = start_writer(Box::new(file), ground, failure, Trouble::default()).unwrap();
+        let (writer, thread) =
+            start_writer(Box::new(file), ground, failure, Trouble::default(), vec![]).unwrap();
         Self { folder, _lock: lock, writer: Some(writer), failed, thread }
     }
 
