@@ -1,7 +1,6 @@
 """What the tests of certificates share, whoever signs: agents that go by what comes with their key, and what the parts show and hold."""
 
 import base64
-import contextlib
 import ssl
 from collections.abc import Callable, Iterator
 
@@ -24,27 +23,30 @@ MOUNTED = "/company"
 CA = f"--ca={MOUNTED}/ca.crt"
 # Whose Secrets they are.
 PARTS = ("ledger", "gateway", "operator", "webhook")
+# And the one of sidecars, in a namespace where they may decide themselves.
+SIDECARS = "tollgate-sidecar-tls"
 # In whose pods each is shown, and at which port. The operator's own is shown to the ledger alone.
 SHOWN = {"ledger": ("ledger", 4002), "gateway": ("gateway", 4000), "webhook": ("operator", 9443)}
 # A kubelet brings a changed Secret or ConfigMap with its next look at the pod, after a minute or more; the operator looks each 30 or 60 s.
 BROUGHT = 240.0
 
 
-@contextlib.contextmanager
-def installed(cluster: Cluster, site: Installation, claim: str, **gateway) -> Iterator[Installation]:
-    """An installation of its own. Certificates are the operator's everywhere, also to clients, unless the values of `gateway` say otherwise."""
+@pytest.fixture(scope="module")
+def tollgate(request, cluster: Cluster, site: Installation) -> Iterator[Installation]:
+    """An installation of the file's own, with its CLAIM, and with certificates of the operator's everywhere, also to clients."""
+    claim = request.module.CLAIM
     site.uninstall()
     cluster.claim(claim, NAMESPACE)
     values = {**site.values, "ledger": {"persistence": {"existingClaim": claim}}}
-    values["gateway"] = {**values["gateway"], "tls": {}, **gateway}
+    values["gateway"] = {**values["gateway"], "tls": {}}
     made = Installation(cluster, site.provider, values)
     made.helm("install")
     yield made
     made.uninstall()
 
 
-@contextlib.contextmanager
-def people(cluster: Cluster) -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def people(cluster: Cluster, tollgate: Installation) -> Iterator[None]:
     """Keys where each mode is tried, and an agent that mounts what comes with its own."""
     installation.restricted_namespace(cluster, PEOPLE)
     resources.apply(cluster, NAMESPACE, resources.open_team(TEAM))
@@ -94,6 +96,10 @@ def pods(site: Installation, *parts: str) -> dict[str, int]:
     }
 
 
+def assert_none_has_begun_anew(site: Installation, before: dict[str, int]) -> None:
+    assert pods(site) == before, "something has been started anew"
+
+
 def show_what_they_hold(cluster: Cluster, site: Installation) -> bool:
     """Whether each pod has taken up what is in the Secrets now."""
     return all(
@@ -119,17 +125,22 @@ def assert_none_is_the_operators(cluster: Cluster, site: Installation, authority
     assert believed(cluster) == [authority]
 
 
-def assert_requests_go_on_until(cluster: Cluster, is_renewed: Callable[[], bool], what: str) -> None:
-    """And after it, when every connection to the ledger is made anew."""
+def assert_served_until(cluster: Cluster, is_so: Callable[[], bool], what: str) -> None:
     answers = []
 
-    def is_so() -> bool:
+    def is_so_after_requests() -> bool:
         answers.extend(ask(cluster, "--count=5"))
-        return is_renewed()
+        return is_so()
 
-    wait_until(is_so, what, BROUGHT)
+    wait_until(is_so_after_requests, what, BROUGHT)
+    assert {answer.status for answer in answers} == {200}, answers
+
+
+def assert_requests_go_on_until(cluster: Cluster, is_renewed: Callable[[], bool], what: str) -> None:
+    """And after it, when every connection to the ledger is made anew."""
+    assert_served_until(cluster, is_renewed, what)
     renew_connections(cluster)
-    answers.extend(ask(cluster, "--count=5"))
+    answers = ask(cluster, "--count=5")
     assert {answer.status for answer in answers} == {200}, answers
     # The operator comes to the ledger, too.
     resources.make_key(cluster, PEOPLE, "another", TEAM)

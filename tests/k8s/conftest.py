@@ -39,9 +39,8 @@ def bare_cluster(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cluster(bare_cluster, client, authority, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("images")
-    images.load(bare_cluster, folder, client, pathlib.Path(os.environ["TOLLGATE_ENVOY"]), authority)
+def cluster(bare_cluster, client, authority):
+    images.load(bare_cluster, client, pathlib.Path(os.environ["TOLLGATE_ENVOY"]), authority)
     return bare_cluster
 
 

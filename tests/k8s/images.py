@@ -151,10 +151,8 @@ def load_one(cluster, image: Image) -> None:
         cluster.load(image.write(pathlib.Path(folder)))
 
 
-def load(cluster, folder: pathlib.Path, program: pathlib.Path, envoy_program: pathlib.Path, authority: trustme.CA) -> None:
+def load(cluster, program: pathlib.Path, envoy_program: pathlib.Path, authority: trustme.CA) -> None:
     """Makes both known to a cluster, with the authority that the agents trust."""
     certificates = authority.cert_pem.bytes().decode()
     for image in (client(program, certificates), envoy(envoy_program, certificates)):
-        archive = image.write(folder)
-        cluster.load(archive)
-        archive.unlink()
+        load_one(cluster, image)

@@ -42,9 +42,9 @@ def image() -> images.Image:
     return images.Image(IMAGE, [str(server)], files)
 
 
-def start(cluster: Cluster, folder: pathlib.Path) -> dict[str, str]:
+def start(cluster: Cluster) -> dict[str, str]:
     """Starts it, and gives the entries of the Secret that leads to it."""
-    cluster.load(image().write(folder))
+    images.load_one(cluster, image())
     storage = cluster.volume(NAME, mode="ReadWriteOnce")
     authority, password = trustme.CA(), secrets.token_urlsafe()
     make(cluster.volume_folder(NAME) / "books", authority, password)

@@ -25,12 +25,11 @@ def installed(cluster: Cluster) -> Iterator[None]:
     skip_where_there_is_one(cluster)
     module = definitions.module("cert-manager")
     program = pathlib.Path(os.environ["TOLLGATE_CERT_MANAGER"])
+    for part in PARTS:
+        # By the names that the chart has for them.
+        image = f"quay.io/jetstack/cert-manager-{part}:{version(module)}"
+        images.load_one(cluster, images.Image(image, ["/cert-manager", part], {"/cert-manager": program}))
     with tempfile.TemporaryDirectory() as folder:
-        for part in PARTS:
-            # By the names that the chart has for them.
-            image = f"quay.io/jetstack/cert-manager-{part}:{version(module)}"
-            made = images.Image(image, ["/cert-manager", part], {"/cert-manager": program})
-            cluster.load(made.write(pathlib.Path(folder)))
         # A release of the chart has its version filled in.
         where, tag = f"--destination={folder}", version(module)
         cluster.helm("package", str(module / "deploy" / "charts" / "cert-manager"), f"--version={tag}", f"--app-version={tag}", where)

@@ -7,48 +7,36 @@ import json
 
 import certificates
 import pytest
-from certificates import BROUGHT, KEY, MODES, PARTS, PEOPLE
+from certificates import KEY, MODES, PARTS, PEOPLE, SIDECARS, people, tollgate
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from installation import DIRECT, NAMESPACE, RELEASE
-from stack import wait_until
 
 IN_ORDER = INSTALLS = True
 pytestmark = pytest.mark.long
 
 AUTHORITY = f"{RELEASE}-ca"
-SIDECARS = "tollgate-sidecar-tls"
+CLAIM = "authority"
 HOUR = datetime.timedelta(hours=1)
 DAY = datetime.timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
-def tollgate(cluster, site):
-    with certificates.installed(cluster, site, "authority") as made:
-        yield made
+def name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def people(cluster, tollgate):
-    with certificates.people(cluster):
-        yield
+def signer(tollgate, entry: str = "tls") -> str:
+    return name(x509.load_pem_x509_certificate(tollgate.secret(AUTHORITY)[f"{entry}.crt"]))
 
 
-@pytest.fixture(scope="module")
-def pods(tollgate, people):
-    """Those that there are, and stay."""
-    return certificates.pods(tollgate)
+def issuers(tollgate) -> set[str]:
+    """Of what all parts have in their Secrets."""
+    return {certificates.in_secret(tollgate, part).issuer.rfc4514_string() for part in PARTS}
 
 
-def signer(tollgate, entry: str = "tls") -> x509.Certificate:
-    return x509.load_pem_x509_certificate(tollgate.secret(AUTHORITY)[f"{entry}.crt"])
-
-
-def trusted(pem: str | bytes) -> set[str]:
-    """By their names."""
-    all_of_them = x509.load_pem_x509_certificates(pem if isinstance(pem, bytes) else pem.encode())
-    return {one.subject.rfc4514_string() for one in all_of_them}
+def trusted(pem: str) -> set[str]:
+    return {name(one) for one in x509.load_pem_x509_certificates(pem.encode())}
 
 
 def make_older(cluster, tollgate, entry: str, by: datetime.timedelta) -> None:
@@ -76,32 +64,34 @@ def make_older(cluster, tollgate, entry: str, by: datetime.timedelta) -> None:
 
 def everybody_trusts(cluster, tollgate, names: set[str]) -> bool:
     """In the Secrets, in the webhook's configuration, and in what the pods have of the Secrets."""
-    held = [tollgate.secret(f"{RELEASE}-{part}-tls")["ca.crt"].decode() for part in PARTS]
-    held += [tollgate.secret(KEY, namespace)["ca.crt"].decode() for namespace in MODES.values()]
-    held += [tollgate.secret(SIDECARS, DIRECT)["ca.crt"].decode()]
-    held += certificates.believed(cluster)
-    living = [pod for part in ("ledger", "gateway") for pod in tollgate.pods(part)] + [cluster.get("pod", "agent", PEOPLE)]
-    mounted = [cluster.mounted(pod, "ca.crt") for pod in living]
+    secrets = [(f"{RELEASE}-{part}-tls", NAMESPACE) for part in PARTS]
+    secrets += [(KEY, namespace) for namespace in MODES.values()] + [(SIDECARS, DIRECT)]
+    pods = [*tollgate.pods("ledger"), *tollgate.pods("gateway"), cluster.get("pod", "agent", PEOPLE)]
+    mounted = [cluster.mounted(pod, "ca.crt") for pod in pods]
     assert all(mounted), "a pod has nothing of the Secrets"
-    return all(trusted(pem) == names for pem in [*held, *(pem for of_pod in mounted for pem in of_pod)])
+    bundles = [tollgate.secret(*secret)["ca.crt"].decode() for secret in secrets] + certificates.believed(cluster) + sum(mounted, [])
+    return all(trusted(pem) == names for pem in bundles)
 
 
-def assert_served_until(cluster, tollgate, pods, is_so, what: str) -> None:
-    answers = []
+@pytest.fixture(scope="module")
+def assert_served_until(cluster, tollgate, people):
+    """By the pods that there are from the beginning."""
+    before = certificates.pods(tollgate)
 
-    def is_so_and_served() -> bool:
-        assert certificates.pods(tollgate) == pods, "something has been started anew"
-        answers.extend(certificates.ask(cluster, "--count=5"))
-        return is_so()
+    def assert_served_until(is_so, what: str) -> None:
+        def is_so_by_the_same() -> bool:
+            certificates.assert_none_has_begun_anew(tollgate, before)
+            return is_so()
 
-    wait_until(is_so_and_served, what, BROUGHT)
-    assert {answer.status for answer in answers} == {200}, answers
+        certificates.assert_served_until(cluster, is_so_by_the_same, what)
+
+    return assert_served_until
 
 
 @pytest.fixture(scope="module")
 def first(tollgate):
     """The authority of the first day, by its name."""
-    return signer(tollgate).subject.rfc4514_string()
+    return signer(tollgate)
 
 
 @pytest.fixture(scope="module")
@@ -109,42 +99,34 @@ def second(cluster, tollgate, first):
     """Its successor."""
     make_older(cluster, tollgate, "tls", 244 * DAY)
     cluster.watch("secret", AUTHORITY, lambda secret: "next.crt" in secret["data"], "there is a successor", NAMESPACE)
-    return signer(tollgate, "next").subject.rfc4514_string()
+    return signer(tollgate, "next")
 
 
-def test_a_successor_is_believed_everywhere_before_it_signs(cluster, tollgate, pods, first, second):
-    assert_served_until(
-        cluster, tollgate, pods, lambda: everybody_trusts(cluster, tollgate, {first, second}), "everybody trusts both"
-    )
-    assert signer(tollgate).subject.rfc4514_string() == first
-    for part in PARTS:
-        assert certificates.in_secret(tollgate, part).issuer.rfc4514_string() == first
+def test_a_successor_is_believed_everywhere_before_it_signs(cluster, tollgate, assert_served_until, first, second):
+    assert_served_until(lambda: everybody_trusts(cluster, tollgate, {first, second}), "everybody trusts both")
+    assert signer(tollgate) == first
+    assert issuers(tollgate) == {first}
 
 
-def test_after_an_hour_it_signs_everything_anew(cluster, tollgate, pods, first, second):
+def test_after_an_hour_it_signs_everything_anew(cluster, tollgate, assert_served_until, first, second):
     make_older(cluster, tollgate, "next", HOUR)
-
-    def is_signed() -> bool:
-        issuers = {certificates.in_secret(tollgate, part).issuer.rfc4514_string() for part in PARTS}
-        return issuers == {second} and certificates.show_what_they_hold(cluster, tollgate)
-
-    assert_served_until(cluster, tollgate, pods, is_signed, "all show what the successor has signed")
+    is_signed = lambda: issuers(tollgate) == {second} and certificates.show_what_they_hold(cluster, tollgate)
+    assert_served_until(is_signed, "all show what the successor has signed")
     held = tollgate.secret(AUTHORITY)
-    assert "next.crt" not in held and trusted(held["ca.crt"]) == {first, second}
+    assert "next.crt" not in held and trusted(held["ca.crt"].decode()) == {first, second}
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_job_with_a_sidecar_completes(cluster, tollgate, pods, second, mode):
+def test_a_job_with_a_sidecar_completes(cluster, second, mode):
     certificates.run_job(cluster, mode)
 
 
-def test_the_first_is_forgotten_when_what_it_signed_has_ended(cluster, tollgate, pods, second):
+def test_the_first_is_forgotten_when_what_it_signed_has_ended(cluster, tollgate, assert_served_until, second):
     make_older(cluster, tollgate, "tls", 30 * DAY)
-    assert_served_until(cluster, tollgate, pods, lambda: everybody_trusts(cluster, tollgate, {second}), "nobody trusts the first")
+    assert_served_until(lambda: everybody_trusts(cluster, tollgate, {second}), "nobody trusts the first")
     # The certificates themselves are as before.
-    for part in PARTS:
-        assert certificates.in_secret(tollgate, part).issuer.rfc4514_string() == second
+    assert issuers(tollgate) == {second}
 
 
-def test_every_connection_is_made_anew_with_the_successors_certificates(cluster, tollgate, second):
+def test_every_connection_is_made_anew_with_the_successors_certificates(cluster, second):
     certificates.assert_requests_go_on_until(cluster, lambda: True, "they are served")

@@ -9,7 +9,7 @@ import resources
 import yaml
 from accounts import KeyBooks
 from cert_manager import CERTIFICATES
-from certificates import BROUGHT, CA, KEY, MODES, PARTS, PEOPLE, TEAM
+from certificates import BROUGHT, CA, KEY, MODES, PARTS, PEOPLE, SIDECARS, TEAM, people, tollgate
 from cryptography import x509
 from installation import DIRECT, NAMESPACE, RELEASE, ROOT
 from pages import blocks, section
@@ -20,19 +20,6 @@ pytestmark = pytest.mark.long
 
 PAGE = ROOT / "docs" / "kubernetes" / "certificates.md"
 CLAIM = "cert-manager"
-SIDECARS = "tollgate-sidecar-tls"
-
-
-@pytest.fixture(scope="module")
-def tollgate(cluster, site):
-    with certificates.installed(cluster, site, CLAIM) as made:
-        yield made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def people(cluster, tollgate):
-    with certificates.people(cluster):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +125,7 @@ def test_requests_go_on_while_certificates_are_renewed_and_after_it(cluster, tol
     assert all(certificates.in_secret(tollgate, part) != old[part] for part in PARTS)
 
     def are_shown() -> bool:
-        assert certificates.pods(tollgate) == before, "something has been started anew"
+        certificates.assert_none_has_begun_anew(tollgate, before)
         return certificates.show_what_they_hold(cluster, tollgate)
 
     certificates.assert_requests_go_on_until(cluster, are_shown, "all show their new certificates")

@@ -10,7 +10,7 @@ import certificates
 import installation
 import pytest
 import trustme
-from certificates import BROUGHT, KEY, MODES, PEOPLE
+from certificates import BROUGHT, KEY, MODES, PEOPLE, people
 from installation import NAMESPACE, authorities, bundle
 from stack import wait_until
 
@@ -50,12 +50,6 @@ def tollgate(cluster, site, company, keeper):
         )
     yield site
     site.uninstall()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def people(cluster, tollgate):
-    with certificates.people(cluster):
-        yield
 
 
 def test_the_operator_makes_no_certificate_and_keeps_no_authority(cluster, tollgate, keeper):

@@ -18,10 +18,10 @@ PEOPLE = "people"
 
 
 @pytest.fixture(scope="module")
-def tollgate(cluster, site, tmp_path_factory):
+def tollgate(cluster, site):
     if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
         pytest.skip("machine: the tests make a database only on a node of their own")
-    database = postgres.start(cluster, tmp_path_factory.mktemp("postgresql"))
+    database = postgres.start(cluster)
     cluster.apply(installation.secret("database", database), NAMESPACE)
     site.helm("install", ledger={"store": "postgresql", "replicas": 2, "postgresql": {"secret": "database"}})
     cluster.kubectl("create", "namespace", PEOPLE)

@@ -10,13 +10,13 @@ import installation
 import pytest
 import resources
 from calls import admin, ledger
+from certificates import SIDECARS
 from installation import DIRECT, NAMESPACE, RELEASE
 
 TEAM = "robbed"
 # Whose Secret it is, and against whom it is used; each has a key of this name.
 KEY = "saved"
 THERE = "victims"
-SECRET = "tollgate-sidecar-tls"
 SOMEBODY_ELSES = "the hold belongs to another key"
 
 
@@ -80,7 +80,7 @@ def digests(cluster, tollgate):
 @pytest.fixture(scope="module")
 def stolen(tollgate) -> dict[str, bytes]:
     """The real one."""
-    return tollgate.secret(SECRET, DIRECT)
+    return tollgate.secret(SIDECARS, DIRECT)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     client = pathlib.Path(os.environ["TOLLGATE_TEST_CLIENT"])
     with tempfile.TemporaryDirectory(prefix="tollgate-images-") as name:
-        folder = pathlib.Path(name)
-        with clusters.start(images.pause(client).write(folder)) as cluster:
-            images.load(cluster, folder, client, pathlib.Path(os.environ["TOLLGATE_ENVOY"]), trustme.CA())
+        with clusters.start(images.pause(client).write(pathlib.Path(name))) as cluster:
+            images.load(cluster, client, pathlib.Path(os.environ["TOLLGATE_ENVOY"]), trustme.CA())
             print(f"export KUBECONFIG={cluster.env['KUBECONFIG']} PATH={cluster.env['PATH'].split(os.pathsep)[0]}:$PATH")
             print(f"{cluster.how_to_load} adds an image. Ctrl-C ends it all.", flush=True)
             try:
