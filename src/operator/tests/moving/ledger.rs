@@ -28,27 +28,28 @@ pub(crate) struct Said {
     pub(crate) stderr: String,
 }
 
-/// The ledger's program as the sources say it now: it is another package's, which cargo does not build for tests of this one.
+/// The ledger's program as the sources say it now: it is another package's, which cargo does not build for tests of this one. It comes with a
+/// test of its own, among all packages, and without what cargo tells this test of its package: else the libraries would be built anew.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
         cargo
-            .args([
-                "build",
-                "--quiet",
-                "--package=tollgate-ledger",
-                "--bin=tollgate-ledger",
-                "--message-format=json",
-            ])
-            .current_dir(root);
+            .args(["test", "--quiet", "--workspace", "--no-run", "--test=commands", "--message-format=json"])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        for (name, _) in std::env::vars_os() {
+            let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            if of_package.iter().any(|start| name.to_string_lossy().starts_with(start)) {
+                cargo.env_remove(name);
+            }
+        }
         let output = cargo.stderr(Stdio::inherit()).output().unwrap();
         assert!(output.status.success(), "the ledger is not built");
         let said = String::from_utf8(output.stdout).unwrap();
         let artifacts = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let executable = |one: Value| one["executable"].as_str().map(PathBuf::from);
-        artifacts.filter_map(executable).next_back().unwrap()
+        let mut programs = artifacts
+            .filter(|it| it["target"]["name"] == "tollgate-ledger" && it["profile"]["test"] == false);
+        PathBuf::from(programs.find_map(|it| it["executable"].as_str().map(str::to_owned)).unwrap())
     })
 }
 
