@@ -15,12 +15,13 @@ use std::time::Duration;
 
 const USER: &str = "tollgate";
 
-/// What a ledger needs of the server, and a size for tests. The timeouts of a small machine under load are the server's own.
+/// What a ledger needs of the server, and a size for tests, whose queries end before they could be compiled. The timeouts of a small machine under load are the server's own.
 const SETTINGS: &str = "
 fsync = on
 full_page_writes = on
 synchronous_commit = on
 shared_buffers = 32MB
+jit = off
 max_connections = 200
 listen_addresses = ''
 lc_messages = 'C'
