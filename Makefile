@@ -19,7 +19,7 @@ test: ## every test: Rust, the filter in a real Envoy, the official SDKs, a real
 test-k8s: ## the tests on a real Kubernetes cluster alone (TOLLGATE_TEST_KUBECONFIG: on that one)
 	@exec .make/test-k8s
 
-test-long: ## a real Envoy Gateway, ledgers on PostgreSQL in a cluster, thousands of keys
+test-long: ## what takes long: other gateways and ways in, enforced network policies, cert-manager, PostgreSQL in a cluster, thousands of keys
 	@exec .make/test-long
 
 check: ## the fast part: format, clippy, unit tests

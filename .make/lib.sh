@@ -73,8 +73,8 @@ cargo_install() {
         cargo install "$1" --quiet --locked --version "$2" --root "$3" && rm -rf "$3/target"
 }
 
-# compile_go GO DIR ARGUMENT...: has static programs made by Go for a fresh tool's folder DIR. What Go caches meanwhile takes gigabytes,
-# and serves nobody after this.
+# compile_go GO DIR ARGUMENT...: runs Go, which builds static programs, for the folder DIR of a tool. Its cache takes gigabytes, and is of no
+# use after this.
 compile_go() {
     local go=$1 dir=$2
     shift 2

@@ -1,6 +1,7 @@
 """What the tests of certificates share, whoever signs: agents that go by what comes with their key, and what the parts show and hold."""
 
 import base64
+import contextlib
 import ssl
 from collections.abc import Callable, Iterator
 
@@ -31,18 +32,25 @@ SHOWN = {"ledger": ("ledger", 4002), "gateway": ("gateway", 4000), "webhook": ("
 BROUGHT = 240.0
 
 
-@pytest.fixture(scope="module")
-def tollgate(request, cluster: Cluster, site: Installation) -> Iterator[Installation]:
-    """An installation of the file's own, with its CLAIM, and with certificates of the operator's everywhere, also to clients."""
-    claim = request.module.CLAIM
+@contextlib.contextmanager
+def installed(cluster: Cluster, site: Installation, claim: str, **gateway) -> Iterator[Installation]:
+    """An installation of one's own, whose books are in a volume of that claim, and with certificates of the operator's everywhere, also to
+    clients, if the values of the gateway do not say otherwise."""
     site.uninstall()
     cluster.claim(claim, NAMESPACE)
     values = {**site.values, "ledger": {"persistence": {"existingClaim": claim}}}
-    values["gateway"] = {**values["gateway"], "tls": {}}
+    values["gateway"] = {**values["gateway"], "tls": {}, **gateway}
     made = Installation(cluster, site.provider, values)
     made.helm("install")
     yield made
     made.uninstall()
+
+
+@pytest.fixture(scope="module")
+def tollgate(request, cluster: Cluster, site: Installation) -> Iterator[Installation]:
+    """One of the file's own, by the name of its CLAIM."""
+    with installed(cluster, site, request.module.CLAIM) as made:
+        yield made
 
 
 @pytest.fixture(scope="module", autouse=True)

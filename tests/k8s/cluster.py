@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+import pytest
+
 NODE = pathlib.Path(__file__).with_name("node")
 # For what a busy machine does in seconds.
 PATIENCE = 120.0
@@ -112,7 +114,7 @@ class Cluster:
     @contextlib.contextmanager
     def mute(self) -> Iterator[None]:
         """Its API server is there, and answers nobody: only on a node of the tests' own."""
-        assert self._node, "nobody stops the API server of a cluster that was there"
+        assert self._node, "see only_on_the_tests_own"
         (server,) = [pid for pid in _processes("kube-apiserver") if _network(pid) == _network(self._node)]
         os.kill(server, signal.SIGSTOP)
         try:
@@ -122,7 +124,7 @@ class Cluster:
 
     def mounted(self, pod: dict, entry: str) -> list[str]:
         """What a pod has in all files of that name that were mounted from Secrets: only on a node of the tests' own."""
-        assert self._node, "nobody looks into a node of a cluster that was there"
+        assert self._node, "see only_on_the_tests_own"
         kubelet = pathlib.Path(f"/proc/{self._node}/root/var/lib/kubelet")
         volumes = kubelet / "pods" / pod["metadata"]["uid"] / "volumes"
         return [path.read_text() for path in volumes.glob(f"kubernetes.io~secret/*/{entry}")]
@@ -295,6 +297,12 @@ def obstacle() -> str | None:
     if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
         return None
     return subprocess.run([sys.executable, NODE / "obstacle.py"], capture_output=True, text=True, check=True).stdout or None
+
+
+def only_on_the_tests_own(why: str) -> None:
+    """Skips what is not done to a cluster that was there."""
+    if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
+        pytest.skip(f"machine: {why}")
 
 
 @contextlib.contextmanager

@@ -5,13 +5,16 @@ import base64
 import datetime
 import json
 
+import agents
 import certificates
 import pytest
 from certificates import KEY, MODES, PARTS, PEOPLE, SIDECARS, people, tollgate
+from cluster import only_on_the_tests_own
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from installation import DIRECT, NAMESPACE, RELEASE
+from sidecars import injected
 
 IN_ORDER = INSTALLS = True
 pytestmark = pytest.mark.long
@@ -67,6 +70,7 @@ def everybody_trusts(cluster, tollgate, names: set[str]) -> bool:
     secrets = [(f"{RELEASE}-{part}-tls", NAMESPACE) for part in PARTS]
     secrets += [(KEY, namespace) for namespace in MODES.values()] + [(SIDECARS, DIRECT)]
     pods = [*tollgate.pods("ledger"), *tollgate.pods("gateway"), cluster.get("pod", "agent", PEOPLE)]
+    pods += [cluster.get("pod", "lasting", namespace) for namespace in MODES.values()]
     mounted = [cluster.mounted(pod, "ca.crt") for pod in pods]
     assert all(mounted), "a pod has nothing of the Secrets"
     bundles = [tollgate.secret(*secret)["ca.crt"].decode() for secret in secrets] + certificates.believed(cluster) + sum(mounted, [])
@@ -74,18 +78,25 @@ def everybody_trusts(cluster, tollgate, names: set[str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def assert_served_until(cluster, tollgate, people):
-    """By the pods that there are from the beginning."""
+def serve_until(cluster, tollgate, people):
+    """Waits, while the pods that there are from the beginning, sidecars too, serve every request."""
+    only_on_the_tests_own("the tests look only into a node of their own")
+    for mode, namespace in MODES.items():
+        cluster.apply(injected(mode, KEY, agents.pod("lasting")), namespace)
+    for namespace in MODES.values():
+        cluster.wait("pod/lasting", "condition=Ready", namespace)
     before = certificates.pods(tollgate)
 
-    def assert_served_until(is_so, what: str) -> None:
-        def is_so_by_the_same() -> bool:
-            certificates.assert_none_has_begun_anew(tollgate, before)
-            return is_so()
+    def is_so_with_the_same(is_so) -> bool:
+        certificates.assert_none_has_begun_anew(tollgate, before)
+        for mode, namespace in MODES.items():
+            answers = agents.messages(cluster, namespace, "lasting", "--count=2")
+            assert [answer.status for answer in answers] == [200, 200], (mode, answers)
+        return is_so()
 
-        certificates.assert_served_until(cluster, is_so_by_the_same, what)
-
-    return assert_served_until
+    yield lambda is_so, what: certificates.assert_served_until(cluster, lambda: is_so_with_the_same(is_so), what)
+    for namespace in MODES.values():
+        cluster.kubectl("delete", "pod/lasting", "--wait=false", f"--namespace={namespace}")
 
 
 @pytest.fixture(scope="module")
@@ -102,16 +113,16 @@ def second(cluster, tollgate, first):
     return signer(tollgate, "next")
 
 
-def test_a_successor_is_believed_everywhere_before_it_signs(cluster, tollgate, assert_served_until, first, second):
-    assert_served_until(lambda: everybody_trusts(cluster, tollgate, {first, second}), "everybody trusts both")
+def test_a_successor_is_believed_everywhere_before_it_signs(cluster, tollgate, serve_until, first, second):
+    serve_until(lambda: everybody_trusts(cluster, tollgate, {first, second}), "everybody trusts both")
     assert signer(tollgate) == first
     assert issuers(tollgate) == {first}
 
 
-def test_after_an_hour_it_signs_everything_anew(cluster, tollgate, assert_served_until, first, second):
+def test_after_an_hour_it_signs_everything_anew(cluster, tollgate, serve_until, first, second):
     make_older(cluster, tollgate, "next", HOUR)
     is_signed = lambda: issuers(tollgate) == {second} and certificates.show_what_they_hold(cluster, tollgate)
-    assert_served_until(is_signed, "all show what the successor has signed")
+    serve_until(is_signed, "all show what the successor has signed")
     held = tollgate.secret(AUTHORITY)
     assert "next.crt" not in held and trusted(held["ca.crt"].decode()) == {first, second}
 
@@ -121,9 +132,9 @@ def test_a_job_with_a_sidecar_completes(cluster, second, mode):
     certificates.run_job(cluster, mode)
 
 
-def test_the_first_is_forgotten_when_what_it_signed_has_ended(cluster, tollgate, assert_served_until, second):
+def test_the_first_is_forgotten_when_what_it_signed_has_ended(cluster, tollgate, serve_until, second):
     make_older(cluster, tollgate, "tls", 30 * DAY)
-    assert_served_until(lambda: everybody_trusts(cluster, tollgate, {second}), "nobody trusts the first")
+    serve_until(lambda: everybody_trusts(cluster, tollgate, {second}), "nobody trusts the first")
     # The certificates themselves are as before.
     assert issuers(tollgate) == {second}
 

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import decimal
 import json
-import os
 import secrets
 import time
 
@@ -14,7 +13,7 @@ import installation
 import pytest
 import resources
 from accounts import KeyBooks, at_most
-from cluster import Cluster
+from cluster import Cluster, Refused, only_on_the_tests_own
 from installation import NAMESPACE, Installation
 from stack import wait_until
 
@@ -104,8 +103,7 @@ def test_a_killed_operator_costs_no_request_and_catches_up(cluster, tollgate, lo
 
 def test_an_api_server_that_answers_nobody_costs_no_request_and_is_caught_up_with(cluster, tollgate, people):
     """Whoever is there goes on, the operator too, although it cannot say that it leads."""
-    if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
-        pytest.skip("machine: the tests stop only the API server of a node of their own")
+    only_on_the_tests_own("the tests stop only the API server of a node of their own")
     before = tollgate.provider.count()
     # It says what it has heard to nobody but its own log, because whoever listens does so by the API server.
     load = agents.pod("alone", *agents.message_arguments("--for=30s", "--parallel=2", "--header=x-mock-delay-ms: 100"), **agents.with_secret("operator"))
@@ -133,6 +131,36 @@ def test_a_killed_ledger_costs_no_request(cluster, tollgate, load):
     cluster.rollout(f"deployment/{installation.RELEASE}-ledger", NAMESPACE)
     with load.books() as books:
         assert len(books.accounted()) == len(load.answers)
+
+
+def test_evicted_gateways_go_one_by_one_and_cost_no_request(cluster, tollgate, load):
+    """As when a node is drained."""
+    names = [pod["metadata"]["name"] for pod in tollgate.pods("gateway")]
+    load = load("operator")
+    with load.running(seconds=15):
+        evict(cluster, names[0])
+        with pytest.raises(Refused, match="disruption budget"):
+            evict(cluster, names[1])
+        cluster.rollout(f"deployment/{installation.RELEASE}-gateway", NAMESPACE)
+        wait_until(lambda: may_evict(cluster, names[1]), "the other may go, too", 60)
+    assert load.statuses() == {200}
+    cluster.rollout(f"deployment/{installation.RELEASE}-gateway", NAMESPACE)
+    with load.books() as books:
+        assert len(books.accounted()) == len(load.answers)
+
+
+def evict(cluster: Cluster, pod: str) -> None:
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction"
+    cluster.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
+
+
+def may_evict(cluster: Cluster, pod: str) -> bool:
+    try:
+        evict(cluster, pod)
+    except Refused:
+        return False
+    return True
 
 
 def test_killed_gateways_cut_what_is_open_and_the_budget_holds(cluster, tollgate, load):

@@ -1,12 +1,12 @@
 """Several ledgers on one PostgreSQL, as the chart installs them: `make test-long`."""
 
 import concurrent.futures
-import os
 
 import agents
 import installation
 import postgres
 import pytest
+from cluster import only_on_the_tests_own
 from installation import NAMESPACE
 from resources import apply, make_key, open_team, spend
 from stack import wait_until
@@ -19,8 +19,7 @@ PEOPLE = "people"
 
 @pytest.fixture(scope="module")
 def tollgate(cluster, site):
-    if os.environ.get("TOLLGATE_TEST_KUBECONFIG"):
-        pytest.skip("machine: the tests make a database only on a node of their own")
+    only_on_the_tests_own("the tests make a database only on a node of their own")
     database = postgres.start(cluster)
     cluster.apply(installation.secret("database", database), NAMESPACE)
     site.helm("install", ledger={"store": "postgresql", "replicas": 2, "postgresql": {"secret": "database"}})

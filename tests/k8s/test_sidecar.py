@@ -3,14 +3,16 @@
 import json
 
 import agents
+import images
 import pytest
 import resources
 from accounts import KeyBooks
 from cluster import Refused
-from installation import DIRECT, NAMESPACE, PROVIDER_KEYS, restricted_namespace
+from installation import DIRECT, NAMESPACE, PROVIDER_KEYS, RELEASE, restricted_namespace
 from sidecars import injected, job
 
 TEAM = KEY = "sidecars"
+OPERATOR = f"deployment/{RELEASE}-operator"
 # Where there is nothing but keys.
 PLAIN = "plain"
 # Where each mode is tried.
@@ -131,8 +133,37 @@ def test_a_namespace_that_the_platform_does_not_list_gets_no_direct_sidecar(clus
         cluster.apply(injected("direct", KEY, agents.pod("greedy")), PLAIN)
 
 
-def test_a_pod_that_shares_its_processes_gets_no_sidecar(cluster):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shareProcessNamespace": True}, "shareProcessNamespace: true would let the agent read the sidecar's key"),
+        ({"hostNetwork": True}, "hostNetwork: true would let others of the machine reach the sidecar"),
+        ({"initContainers": [{"name": "tollgate-sidecar", "image": images.CLIENT}]}, "has a name that begins with tollgate-"),
+        ({"volumes": [{"name": "tollgate-key", "emptyDir": {}}]}, "has a name that begins with tollgate-"),
+    ],
+)
+def test_a_pod_that_could_come_near_its_sidecar_gets_none(cluster, change, said):
     pod = injected("identity", KEY, agents.pod("curious"))
-    pod["spec"]["shareProcessNamespace"] = True
-    with pytest.raises(Refused, match="shareProcessNamespace"):
+    pod["spec"] |= change
+    with pytest.raises(Refused, match=said):
         cluster.apply(pod, PLAIN)
+
+
+def test_while_there_is_no_webhook_no_pod_is_made_that_asks_for_a_sidecar(cluster, tollgate):
+    """It would run without one. Pods that ask for none, and those of the cluster itself, are made as always."""
+    scale = lambda replicas: cluster.kubectl("scale", OPERATOR, f"--replicas={replicas}", f"--namespace={NAMESPACE}")
+    before = [pod["metadata"]["name"] for pod in tollgate.pods("operator")]
+    scale(0)
+    for name in before:
+        cluster.wait(f"pod/{name}", "delete", NAMESPACE)
+    with pytest.raises(Refused, match="failed calling webhook"):
+        cluster.apply(injected("identity", KEY, agents.pod("early")), PLAIN)
+    cluster.apply(agents.pod("meanwhile"), PLAIN)
+    system = agents.pod("system", labels={"tollgate.dev/inject": "true"})
+    cluster.apply(system, "kube-system")
+    assert "initContainers" not in cluster.get("pod", "system", "kube-system")["spec"]
+    cluster.kubectl("delete", "pod/system", "--wait=false", "--namespace=kube-system")
+    scale(1)
+    cluster.rollout(OPERATOR, NAMESPACE)
+    cluster.apply(injected("identity", KEY, agents.pod("late")), PLAIN)
+    assert "initContainers" in cluster.get("pod", "late", PLAIN)["spec"]

@@ -8,6 +8,7 @@ import agents
 import installation
 import pytest
 import resources
+from certificates import BROUGHT
 from installation import NAMESPACE
 from resources import GROUP, condition, is_programmed, is_ready, key, wait_until_ready
 from stack import wait_until
@@ -145,9 +146,9 @@ def test_a_changed_credential_of_a_provider_is_used_without_a_restart(cluster, t
     several = lambda: say("alice", "--count=16", "--header=connection: close")
     before = [pod["metadata"]["uid"] for pod in tollgate.pods("gateway")]
     change("one-that-the-provider-does-not-know")
-    wait_until(lambda: all("credential" in answer.body for answer in several()), "the new credential is used", 90)
+    wait_until(lambda: all("credential" in answer.body for answer in several()), "the new credential is used", BROUGHT)
     change(installation.PROVIDER_KEYS["anthropic"])
-    wait_until(lambda: {answer.status for answer in several()} == {200}, "the old one is back", 90)
+    wait_until(lambda: {answer.status for answer in several()} == {200}, "the old one is back", BROUGHT)
     after = tollgate.pods("gateway")
     assert [pod["metadata"]["uid"] for pod in after] == before
     assert all(one["restartCount"] == 0 for pod in after for one in pod["status"]["containerStatuses"])

@@ -17,8 +17,8 @@ struct Trusted {
     facts: Facts,
 }
 
-pub(super) const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-pub(super) const END: &str = "-----END CERTIFICATE-----";
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
 
 impl Bundle {
     /// Reads a bundle; what is no authority is left out.

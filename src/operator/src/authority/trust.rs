@@ -1,13 +1,11 @@
 //! By whom clients know the ingress: what stands in the Secrets of keys as `ca.crt`.
 
-use super::bundle::{BEGIN, END};
 use super::facts::Facts;
 use super::keep::Own;
 use crate::plan::CaBundle;
-use k8s_openapi::ByteString;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::json;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,8 +17,6 @@ use tokio::time::Instant;
 const READ_EVERY: Duration = Duration::from_secs(30);
 /// Not with each look, or the log is full of it.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-/// Characters of a line of PEM.
-const LINE: usize = 64;
 
 /// Whose certificate the ingress shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,11 +150,8 @@ async fn read(file: &Path) -> Result<String, Unusable> {
 }
 
 fn pem(certificate: &CertificateDer<'_>) -> String {
-    // As JSON has bytes: in base64.
-    let encoded = json!(ByteString(certificate.to_vec()));
-    let encoded = encoded.as_str().unwrap_or_default().as_bytes();
-    let lines = encoded.chunks(LINE).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
-    format!("{BEGIN}\n{}{END}\n", lines.collect::<String>())
+    let certificate = Pem::new("CERTIFICATE", certificate.to_vec());
+    pem::encode_config(&certificate, EncodeConfig::new().set_line_ending(LineEnding::LF))
 }
 
 #[cfg(test)]

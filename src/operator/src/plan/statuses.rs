@@ -48,6 +48,8 @@ pub(super) struct Statuses<'a> {
     prices: &'a Prices,
     now: Timestamp,
     reach: Reach,
+    /// Keys that the ledger has otherwise than they are wanted.
+    behind: Vec<(Behind, &'a ObjectName)>,
     statuses: Vec<Action>,
     wake_at: Option<Timestamp>,
 }
@@ -73,7 +75,13 @@ impl<'a> Statuses<'a> {
             _ => Reach::Brief,
         };
         let wake_at = told_at.filter(|_| reach == Reach::Brief);
-        Self { world, identities, program, prices, now, reach, statuses: vec![], wake_at }
+        let behind = |key| Some((program.behind(&identities.account(Kind::VirtualKey, key))?, key));
+        // With most plans no key has to be looked at.
+        let behind = match program.is_level() {
+            true => vec![],
+            false => world.virtual_keys.keys().filter_map(behind).collect(),
+        };
+        Self { world, identities, program, prices, now, reach, behind, statuses: vec![], wake_at }
     }
 
     pub(super) fn write(mut self, verdicts: &Verdicts<'a>) -> (Vec<Action>, Option<Timestamp>) {
@@ -303,15 +311,25 @@ impl<'a> Statuses<'a> {
     }
 
     /// Sessions have no account of their own: their cap stands on each key that it concerns. One that the ledger does not have yet begins with
-    /// all of its caps; one that it has otherwise than it is wanted may go on without this one.
+    /// all of its caps; one that it has otherwise than it is wanted may go on without this one. Only whose key it is makes a budget wait for
+    /// it: others could hold up the platform's budgets for everybody.
     fn session_budget_programmed(&self, name: &ObjectName, verdict: &Verdict) -> Option<Word> {
         let state = match self.behind(name) {
             Some((Behind::Stuck, key)) if verdict.counts && self.reach == Reach::Synced => {
-                let message = format!(
-                    "The ledger has {} {key} as it was before, perhaps without this cap on its sessions: see its conditions.",
-                    Kind::VirtualKey
-                );
-                return Some(Word::new(false, "TargetNotProgrammed", message));
+                let key_as_before = format!("{} {key} as it was before", Kind::VirtualKey);
+                let see = "perhaps without this cap on its sessions: see its conditions.";
+                return Some(match key.namespace == name.namespace {
+                    true => Word::new(
+                        false,
+                        "TargetNotProgrammed",
+                        format!("The ledger has {key_as_before}, {see}"),
+                    ),
+                    false => Word::new(
+                        true,
+                        PROGRAMMED,
+                        format!("The ledger holds it, but has {key_as_before}, {see}"),
+                    ),
+                });
             }
             Some(_) => State::Asked,
             None => State::Programmed,
@@ -319,18 +337,13 @@ impl<'a> Statuses<'a> {
         self.programmed(verdict, Some(&state))
     }
 
-    /// A key whose sessions a budget caps, and that the ledger has otherwise than it is wanted; one that changes now before one that does not.
+    /// A key whose sessions a budget caps, and that the ledger has otherwise than it is wanted; one that changes now before one that does not,
+    /// and one of the budget's own namespace before others.
     fn behind(&self, budget: &ObjectName) -> Option<(Behind, &'a ObjectName)> {
-        // As with most plans, in which no key has to be looked at.
-        if self.program.is_level() {
-            return None;
-        }
-        let concerned = |key: &&ObjectName| {
+        let concerned = self.behind.iter().copied().filter(|(_, key)| {
             self.identities.speaking_of(&key.namespace).contains(&budget.namespace.as_str())
-        };
-        let keys = self.world.virtual_keys.keys().filter(concerned);
-        let account = |key| self.identities.account(Kind::VirtualKey, key);
-        keys.filter_map(|key| Some((self.program.behind(&account(key))?, key))).min()
+        });
+        concerned.min_by_key(|(behind, key)| (*behind, key.namespace != budget.namespace, *key))
     }
 
     fn budget_limits(

@@ -230,6 +230,8 @@ pub(super) fn start_writer(
         let tell = |reason: SqlError| failed.send_replace(Some(reason.to_string()));
         let ended =
             write_until_closed(db.as_ref(), &ground, &receiver, runtime.as_ref(), &seen).map_err(tell);
+        // Whoever asks from now on, and who waits, is told at once: readers end with the last who can ask.
+        drop(receiver);
         for reader in readers {
             // One that panicked is gone, too.
             let _ = reader.join();
