@@ -20,8 +20,8 @@ from stack import wait_until
 PEOPLE = "loaded"
 # What a key has that runs out: as much as ten seconds of the load cost, because the gateways are killed after one or two.
 LIMIT = "1"
-# The team of each agent's key; an agent is named by whose death it sees.
-TEAMS = {"operator": "steady", "ledger": "steady", "gateway": "limited"}
+# The team of each agent's key; an agent is named by what it sees, a death but for one.
+TEAMS = {"operator": "steady", "ledger": "steady", "eviction": "steady", "gateway": "limited"}
 
 
 @dataclasses.dataclass
@@ -136,7 +136,7 @@ def test_a_killed_ledger_costs_no_request(cluster, tollgate, load):
 def test_evicted_gateways_go_one_by_one_and_cost_no_request(cluster, tollgate, load):
     """As when a node is drained."""
     names = [pod["metadata"]["name"] for pod in tollgate.pods("gateway")]
-    load = load("operator")
+    load = load("eviction")
     with load.running(seconds=15):
         evict(cluster, names[0])
         with pytest.raises(Refused, match="disruption budget"):

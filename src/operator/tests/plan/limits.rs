@@ -116,31 +116,102 @@ fn a_budget_on_sessions_caps_each_session_of_the_keys_that_it_concerns() {
     cluster.settle();
     assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")));
     cluster.settings.platform_namespaces.insert("payments".into());
-    // A key of its own namespace is another matter.
-    let own = KEY.replace("agent, namespace: payments", "agent, namespace: tollgate");
-    cluster.apply(&own);
+    cluster.apply(&budget("own", "payments", &on_sessions("*", "2")));
     cluster.settle();
-    assert_eq!(condition(&cluster.budget_status("tollgate/all").conditions, "Ready"), "True Ready");
-    cluster.apply(&format!("{own}  displayName: Taken\n"));
-    cluster.apply(&budget("all", "tollgate", &on_sessions("*", "4")));
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("2")));
+    cluster.apply(&budget("own", "payments", &on_sessions("*", "9")));
     cluster.settle();
-    let conditions = cluster.budget_status("tollgate/all").conditions;
-    assert_eq!(condition(&conditions, "Programmed"), "False TargetNotProgrammed");
-    let ready = conditions.iter().find(|one| one.type_ == "Ready").unwrap();
-    assert!(ready.message.contains("VirtualKey tollgate/agent"), "{}", ready.message);
-    cluster.apply(&own);
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("5")), "the lowest");
+}
+
+#[test]
+fn a_budget_on_sessions_of_some_names_caps_those_alone() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    let limits = |cluster: &Cluster| {
+        let key = cluster.key("payments/agent");
+        let all = key.session_limits.iter();
+        (key.session_limit, all.map(|(pattern, amount)| (pattern.to_string(), amount)).collect::<Vec<_>>())
+    };
+    cluster.settings.platform_namespaces.insert("payments".into());
+    cluster.apply(&budget("ci", "tollgate", &on_sessions("ci-*", "5")));
+    cluster.apply(&budget("night", "payments", &on_sessions("*-nightly", "3")));
+    cluster.apply(&budget("ci", "payments", &on_sessions("ci-*", "4")));
+    cluster.apply(&budget("ci", "platform", &on_sessions("ci-*", "1")));
+    cluster.settle();
+    assert_eq!(
+        limits(&cluster),
+        (None, vec![("*-nightly".into(), dollars("3")), ("ci-*".into(), dollars("4"))])
+    );
+    assert_eq!(cluster.budget_status("payments/night").target.as_deref(), Some("Session/*-nightly"));
+    cluster.apply(&budget("all", "tollgate", &on_sessions("*", "9")));
+    cluster.delete(Kind::Budget, "payments/ci");
+    cluster.settle();
+    let left = vec![("*-nightly".into(), dollars("3")), ("ci-*".into(), dollars("5"))];
+    assert_eq!(limits(&cluster), (Some(dollars("9")), left));
+    // It is programmed with the keys that it concerns, and not before.
+    let is_ready = |cluster: &Cluster, name: &str| {
+        condition(&cluster.budget_status(name).conditions, "Ready") == "True Ready"
+    };
+    cluster.apply(&budget("more", "tollgate", &on_sessions("more-*", "1")));
+    cluster.apply(&budget("more", "platform", &on_sessions("more-*", "1")));
+    let written = |cluster: &Cluster| {
+        let statuses = cluster.plan().actions.into_iter().filter_map(|action| match action {
+            Action::SetStatus { object, .. } => Some(object.name.to_string()),
+            _ => None,
+        });
+        statuses.collect::<Vec<_>>()
+    };
+    assert_eq!(written(&cluster), ["platform/more"], "there is no key");
+    cluster.settle();
+    assert!(is_ready(&cluster, "tollgate/more") && is_ready(&cluster, "platform/more"));
+    // A key that does not come into being has nothing that could escape.
+    cluster.no_secrets = Some("exceeded quota".into());
+    cluster.apply(&KEY.replace("agent", "late"));
+    cluster.apply(&budget("yet", "tollgate", &on_sessions("yet-*", "1")));
+    cluster.settle();
+    assert!(is_ready(&cluster, "tollgate/yet"));
+    cluster.no_secrets = None;
+    // What the schema would not let pass caps nothing, and says so.
+    cluster.apply(&budget("none", "tollgate", &on_sessions("c i", "1")));
+    cluster.settle();
+    let conditions = &cluster.budget_status("tollgate/none").conditions;
+    assert_eq!(condition(conditions, "Accepted"), "False InvalidTarget");
+    assert_eq!(cluster.key("payments/agent").session_limits.iter().count(), 4);
+}
+
+#[test]
+fn a_budget_on_sessions_says_which_key_goes_on_without_it_and_is_not_ready_where_that_is_its_own() {
+    let mut cluster = Cluster::with(&format!("{PLATFORM}---{KEY}"));
+    cluster.apply(&KEY.replace("agent", "other"));
+    cluster.settle();
+    cluster.hold_key("made-by-hand", "Taken");
+    cluster.apply(&format!("{KEY}  displayName: Taken\n"));
+    cluster.apply(&budget("all", "tollgate", &on_sessions("*", "5")));
+    cluster.settle();
+    assert_eq!(cluster.key("payments/agent").session_limit, None);
+    assert_eq!(cluster.key("payments/other").session_limit, Some(dollars("5")));
+    let programmed = |cluster: &Cluster, name: &str| {
+        let conditions = cluster.budget_status(name).conditions;
+        let word = conditions.iter().find(|one| one.type_ == "Programmed").unwrap();
+        (condition(&conditions, "Programmed"), word.message.contains("VirtualKey payments/agent"))
+    };
+    // It counts for all others, and nobody elsewhere can change that.
+    assert_eq!(programmed(&cluster, "tollgate/all"), ("True Programmed".into(), true));
+    cluster.settings.platform_namespaces.insert("payments".into());
+    cluster.apply(&budget("own", "payments", &on_sessions("*", "4")));
+    cluster.settle();
+    assert_eq!(programmed(&cluster, "payments/own"), ("False TargetNotProgrammed".into(), true));
+    assert_eq!(programmed(&cluster, "tollgate/all"), ("True Programmed".into(), true));
     // Those of a namespace that does not speak for the key are none of this.
     cluster.apply(&budget("all", "platform", &on_sessions("*", "5")));
     cluster.settle();
-    assert_eq!(condition(&cluster.budget_status("platform/all").conditions, "Ready"), "True Ready");
+    assert_eq!(programmed(&cluster, "platform/all"), ("True Programmed".into(), false));
     cluster.apply(KEY);
     cluster.settle();
-    for name in ["payments/agent", "tollgate/agent"] {
-        assert_eq!(cluster.key(name).session_limit, Some(dollars("4")));
+    assert_eq!(cluster.key("payments/agent").session_limit, Some(dollars("4")));
+    for name in ["tollgate/all", "payments/own"] {
+        assert_eq!(programmed(&cluster, name), ("True Programmed".into(), false));
     }
-    let conditions = cluster.budget_status("tollgate/all").conditions;
-    assert_eq!(condition(&conditions, "Ready"), "True Ready");
-    assert!(conditions.iter().all(|one| !one.message.contains("VirtualKey")), "{conditions:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Bench {
         };
         let (failure, failed) = watch::channel(None);
         let (reader, ended) = std::sync::mpsc::channel::<()>();
-        let readers = vec![std::thread::spawn(move || drop(ended.recv()))];
+        let readers = vec![std::thread::spawn(move || while ended.recv().is_ok() {})];
         let (writer, thread) =
             start_writer(Box::new(file), ground, failure, Trouble::default(), readers).unwrap();
         Self { folder, _lock: lock, writer: Some(writer), reader: Some(reader), failed, thread }
