@@ -25,6 +25,10 @@ def module(name: str) -> pathlib.Path:
     return pathlib.Path(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
 
 
+def version(module: pathlib.Path) -> str:
+    return module.name.rpartition("@")[2]
+
+
 @functools.cache
 def schemas(name: str) -> dict[tuple[str, str], dict]:
     """By apiVersion and kind."""

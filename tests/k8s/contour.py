@@ -5,6 +5,7 @@ import pathlib
 import re
 import tempfile
 
+import definitions
 import images
 from cluster import Cluster
 
@@ -14,9 +15,9 @@ HOST = f"envoy.{NAMESPACE}.svc"
 
 
 def install(cluster: Cluster) -> None:
-    module = pathlib.Path(os.environ["TOLLGATE_CONTOUR_MODULE"])
+    module = definitions.module("contour")
     program = pathlib.Path(os.environ["TOLLGATE_CONTOUR"]) / "contour"
-    name = f"ghcr.io/projectcontour/contour:{module.name.rpartition('@')[2]}"
+    name = f"ghcr.io/projectcontour/contour:{definitions.version(module)}"
     images.load_one(cluster, images.Image(name, ["/bin/contour"], {"/bin/contour": program}))
     with tempfile.TemporaryDirectory() as folder:
         for manifest in sorted((module / "examples" / "contour").glob("*.yaml")):

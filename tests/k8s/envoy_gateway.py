@@ -7,6 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable
 
+import definitions
 import images
 import trustme
 from cluster import Cluster
@@ -23,8 +24,8 @@ REGISTRY_HOST = f"{REGISTRY}.{REGISTRY}.svc"
 
 def install(cluster: Cluster) -> None:
     """With what docs/kubernetes/envoy-gateway.md asks for, and nothing else."""
-    module = pathlib.Path(os.environ["TOLLGATE_ENVOY_GATEWAY_MODULE"])
-    image = f"docker.io/envoyproxy/gateway:{module.name.rpartition('@')[2]}"
+    module = definitions.module("envoy-gateway")
+    image = f"docker.io/envoyproxy/gateway:{definitions.version(module)}"
     program = pathlib.Path(os.environ["TOLLGATE_ENVOY_GATEWAY"]) / "envoy-gateway"
     images.load_one(cluster, images.Image(image, ["/usr/local/bin/envoy-gateway"], {"/usr/local/bin/envoy-gateway": program}))
     chart = module / "charts" / "gateway-helm"

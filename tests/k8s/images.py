@@ -128,15 +128,15 @@ def client(program: pathlib.Path, certificates: str) -> Image:
 def envoy(program: pathlib.Path, certificates: str) -> Image:
     """Envoy's own, as the chart names it, from the program that is here and the C library that it runs with."""
     files: dict = {"/usr/local/bin/envoy": program}
-    files |= {path: pathlib.Path(path).resolve() for path in libraries(program)}
+    files |= libraries(program)
     files[CERTIFICATES] = certificates + machine_certificates()
     return Image(ENVOY, ["/usr/local/bin/envoy"], files)
 
 
-def libraries(program: pathlib.Path) -> list[str]:
+def libraries(program: pathlib.Path) -> dict[str, pathlib.Path]:
     """The shared libraries of a program, and the one that loads them."""
     said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    return [word for word in said.split() if word.startswith("/")]
+    return {word: pathlib.Path(word).resolve() for word in said.split() if word.startswith("/")}
 
 
 def machine_certificates() -> str:

@@ -62,6 +62,6 @@ def image() -> images.Image:
         files[f"/usr/bin/{tool}"] = pathlib.Path(found).resolve()
     files |= {str(path): path for path in MATCHES}
     for program in [*files.values()]:
-        files |= {path: pathlib.Path(path).resolve() for path in images.libraries(program)}
+        files |= images.libraries(program)
     files[f"/usr/bin/{NAME}"] = pathlib.Path(os.environ["TOLLGATE_KUBE_ROUTER"])
     return images.Image(IMAGE, [f"/usr/bin/{NAME}"], files)

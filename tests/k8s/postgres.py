@@ -34,7 +34,7 @@ def image() -> images.Image:
     """The server alone: no shell, and what it reads at its start."""
     server, shared, modules = programs() / "postgres", asked("--sharedir"), asked("--pkglibdir")
     files: dict = {str(server): server}
-    files |= {path: pathlib.Path(path).resolve() for path in images.libraries(server)}
+    files |= images.libraries(server)
     # Language and dictionary of its own; the compiler of queries is left out.
     read = [modules / "plpgsql.so", modules / "dict_snowball.so"]
     read += [*(shared / "timezonesets").iterdir(), ZONES / "UTC", ZONES / "Etc" / "UTC"]

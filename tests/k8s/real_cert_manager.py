@@ -27,11 +27,11 @@ def installed(cluster: Cluster) -> Iterator[None]:
     program = pathlib.Path(os.environ["TOLLGATE_CERT_MANAGER"])
     for part in PARTS:
         # By the names that the chart has for them.
-        image = f"quay.io/jetstack/cert-manager-{part}:{version(module)}"
+        image = f"quay.io/jetstack/cert-manager-{part}:{definitions.version(module)}"
         images.load_one(cluster, images.Image(image, ["/cert-manager", part], {"/cert-manager": program}))
     with tempfile.TemporaryDirectory() as folder:
         # A release of the chart has its version filled in.
-        where, tag = f"--destination={folder}", version(module)
+        where, tag = f"--destination={folder}", definitions.version(module)
         cluster.helm("package", str(module / "deploy" / "charts" / "cert-manager"), f"--version={tag}", f"--app-version={tag}", where)
         (chart,) = pathlib.Path(folder).glob("*.tgz")
         cluster.helm(
@@ -57,10 +57,6 @@ def takes_issuers(cluster: Cluster) -> bool:
             raise
         return False
     return True
-
-
-def version(module: pathlib.Path) -> str:
-    return module.name.rpartition("@")[2]
 
 
 def renew(cluster: Cluster, namespace: str, name: str) -> None:

@@ -89,11 +89,6 @@ def way(request):
     return request.param
 
 
-@pytest.fixture(scope="module", autouse=True)
-def own():
-    only_on_the_tests_own("the tests install an ingress controller and Envoy Gateway only on a node of their own")
-
-
 @pytest.fixture(scope="module")
 def company():
     """Nobody has heard of it."""
@@ -136,6 +131,7 @@ def shared_gateway(cluster, company):
 
 @pytest.fixture(scope="module")
 def tollgate(request, cluster, site, company, way):
+    only_on_the_tests_own("the tests install an ingress controller and Envoy Gateway only on a node of their own")
     request.getfixturevalue(way.front)
     # Those of the way before.
     cluster.wait(f"namespace/{PEOPLE}", "delete")

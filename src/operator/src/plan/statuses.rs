@@ -316,20 +316,16 @@ impl<'a> Statuses<'a> {
     fn session_budget_programmed(&self, name: &ObjectName, verdict: &Verdict) -> Option<Word> {
         let state = match self.behind(name) {
             Some((Behind::Stuck, key)) if verdict.counts && self.reach == Reach::Synced => {
-                let key_as_before = format!("{} {key} as it was before", Kind::VirtualKey);
-                let see = "perhaps without this cap on its sessions: see its conditions.";
-                return Some(match key.namespace == name.namespace {
-                    true => Word::new(
-                        false,
-                        "TargetNotProgrammed",
-                        format!("The ledger has {key_as_before}, {see}"),
-                    ),
-                    false => Word::new(
-                        true,
-                        PROGRAMMED,
-                        format!("The ledger holds it, but has {key_as_before}, {see}"),
-                    ),
-                });
+                let is_own = key.namespace == name.namespace;
+                let (reason, has) = match is_own {
+                    true => ("TargetNotProgrammed", "The ledger has"),
+                    false => (PROGRAMMED, "The ledger holds it, but has"),
+                };
+                let message = format!(
+                    "{has} {} {key} as it was before, perhaps without this cap on its sessions: see its conditions.",
+                    Kind::VirtualKey
+                );
+                return Some(Word::new(!is_own, reason, message));
             }
             Some(_) => State::Asked,
             None => State::Programmed,
